@@ -1,0 +1,1 @@
+"""jobwarden: a declarative GitOps job controller."""

@@ -1,0 +1,86 @@
+"""Every reason, once: used unchanged in rows, logs, status, notifications and tests. One sentence each, for people."""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """CamelCase reasons of verdicts, dispatch ends, run ends and conditions."""
+
+    def __new__(cls, value: str, sentence: str) -> "Reason":
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.sentence = sentence
+        return member
+
+    sentence: str
+
+    # guards: not now
+    Held = "Held", "A hold is set on the job; `jobwarden release` lifts it."
+    PoolFull = "PoolFull", "A pool that the job needs has too few free slots, or somebody earlier waits for it."
+    PoolNotFound = "PoolNotFound", "A pool that the job names does not exist."
+    Overlap = "Overlap", "An earlier run or dispatch of this job has not ended; this one waits its turn."
+    Replacing = "Replacing", "The earlier runs of this job are being cancelled to make room."
+    AwaitingApproval = "AwaitingApproval", "Somebody has to approve before this runs."
+    Backlog = "Backlog", "All start slots of the controller are in use."
+    StoreConflict = "StoreConflict", "The database refused to open the run because somebody was faster."
+
+    # guards: no
+    Forbidden = "Forbid", "The job forbids overlap, and an earlier run or dispatch has not ended."
+    QueueFull = "QueueFull", "As many dispatches of this job wait as `concurrency.maxQueued` allows."
+    ApprovalBacklogFull = "ApprovalBacklogFull", "As many approvals of this job are open as `approval.maxPending` allows."
+    ParameterMissing = "ParameterMissing", "A required parameter has no value."
+    ParameterInvalid = "ParameterInvalid", "A parameter's value does not match its pattern."
+    DuplicateKey = "DuplicateKey", "A run with the same idempotency key exists."
+    ConditionFalse = "ConditionFalse", "The trigger's `if` was false."
+    ConditionFailed = "ConditionFailed", "The trigger's `if` could not be evaluated, which counts as false."
+    Suspended = "Suspended", "`spec.suspend` is set."
+
+    # guards: too late
+    DeadlineExceeded = "DeadlineExceeded", "It could not start within `schedule.startingDeadline`."
+    NotCaughtUp = "NotCaughtUp", "Nobody was there to fire it, and `schedule.catchUp` does not make up for it."
+
+    # dispatch ends
+    Superseded = "Superseded", "The job changed, so what was asked for no longer exists."
+    JobDeleted = "JobDeleted", "The job was deleted."
+    Replaced = "Replaced", "A newer dispatch took its place."
+    CancelRequested = "CancelRequested", "Somebody asked for it to be cancelled."
+    ApprovalRejected = "ApprovalRejected", "An approver said no."
+    ApprovalTimedOut = "ApprovalTimedOut", "Nobody decided in time."
+
+    # run ends
+    Completed = "Completed", "It ended as it should."
+    Ignored = "Ignored", "A retry rule says that this failure does not matter."
+    ExitCode = "ExitCode", "It ended with an exit code other than 0."
+    Signal = "Signal", "It was ended by a signal that jobwarden did not send."
+    StartFailed = "StartFailed", "It could not be started."
+    Timeout = "Timeout", "It ran longer than `timeout`."
+    OutputInvalid = "OutputInvalid", "What it wrote to $JOBWARDEN_OUTPUT cannot be used."
+    Interrupted = "Interrupted", "The controller or its host went away under it."
+    LeaseLost = "LeaseLost", "The replica that ran it could no longer prove that it lives."
+    ReplaysExhausted = "ReplaysExhausted", "It was interrupted as often as a run may be replayed."
+    Stuck = "Stuck", "The watched work has not ended in time, or its check says that it is stuck."
+    StillRunning = "StillRunning", "The watched work goes on."
+    Transient = "Transient", "The check could not tell; the next one will."
+    WatchEnded = "WatchEnded", "The watched work has ended."
+    WatchFailed = "WatchFailed", "The check itself failed."
+
+    # conditions
+    Accepted = "Accepted", "Valid and in the runtime database."
+    Invalid = "Invalid", "The newest version is not valid; the last good one stays in force."
+    ReferenceNotFound = "ReferenceNotFound", "Something that the resource names does not exist (yet)."
+    SourceNotServed = "SourceNotServed", "No live controller serves the source of this resource."
+    OwnershipConflict = "OwnershipConflict", "Two sources declare the same resource."
+    DuplicateResource = "DuplicateResource", "One source declares the same resource more than once."
+    KindNotAllowed = "KindNotAllowed", "The source may not declare this kind."
+    InsufficientSlots = "InsufficientSlots", "The job needs more slots than the pool has."
+    NoSuccess = "NoSuccess", "No run has succeeded for longer than `alerts.noSuccessFor`."
+    RunsTooLong = "RunsTooLong", "A run has taken longer than `alerts.maxDuration`."
+    NotFinished = "NotFinished", "Nothing has succeeded by `alerts.finishBy`."
+    NothingRan = "NothingRan", "It has not run yet."
+    Idle = "Idle", "Nothing of it runs."
+    Active = "Active", "A run of it is open."
+    NotNeeded = "NotNeeded", "Nothing waits for a decision."
+    OnTime = "OnTime", "No alert is crossed."
+    NotSuspended = "NotSuspended", "It may fire."
+    ScheduleEnded = "ScheduleEnded", "Its schedule has no further instant."
+    WillFire = "WillFire", "Its schedule has further instants, or it waits for requests."
