@@ -1,0 +1,127 @@
+"""What dispatch hands to an executor, and what it gets back.
+
+`dispatch` makes an `ExecutionRequest` once the run is committed, keeps the `Execution` while it lasts, and takes the `ExecutionResult` to `finalise`.
+Invariant: every accepted request ends in exactly one call of `on_end`, whatever happens to the process, the disk or the host.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+
+class ExecutionRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One run, ready to be started: nothing is left to be looked up."""
+
+    run: str
+    namespace: str
+    job: str
+    argv: tuple[str, ...]  # (shell, "-c", script), or command and args
+    env: Mapping[str, str]  # complete: the process sees these variables and no others
+    timeout: timedelta  # from the start of the process to TERM
+    grace: timedelta = timedelta(seconds=10)  # from TERM to KILL
+    cwd: str | None = None  # None: the controller's own working directory
+    keep_bytes: int = 65536  # tail of each stream that the result carries
+    log_path: Path | None = None  # run log, made when the first output arrives; None: no log
+    log_limit: int = 64 * 1024 * 1024  # bytes of output that go to the run log
+    output_path: Path | None = (
+        None  # the file that $JOBWARDEN_OUTPUT names; its folder exists, the file itself the process makes
+    )
+
+
+class ExecutionResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How one execution ended.
+
+    Exactly one of `exit_code`, `signal` and `start_error` is set. (All three are None only when the process could not even be killed: `survivors`.)
+    `timed_out` and `cancelled` never hold together: whichever came first, and neither when the process had ended before.
+    """
+
+    run: str
+    started_at: datetime
+    finished_at: datetime
+    duration: timedelta = timedelta(0)  # monotonic, unlike the difference of the two instants
+    exit_code: int | None = None  # 126 and 127 of a shell are exit codes like any other
+    signal: str | None = None  # "SIGKILL"
+    timed_out: bool = False
+    cancelled: bool = False
+    stop_reason: str | None = None  # what `stop` was given
+    start_error: str | None = None  # nothing was started: why, and what to do
+    stdout: bytes = b""  # last `keep_bytes` of the stream, as printed; `output.text` makes it text
+    stderr: bytes = b""
+    stdout_bytes: int = 0  # all that was printed
+    stderr_bytes: int = 0
+    truncated: bool = False  # a stream was longer than its tail
+    log_bytes: int = 0  # size of the run log; 0: there is no file
+    log_truncated: bool = False  # there was more output than `log_limit`
+    log_error: str | None = None  # the run log is incomplete, and why
+    outputs: Mapping[str, str] = {}  # from $JOBWARDEN_OUTPUT, after exit 0 only
+    outputs_error: str | None = None  # the file was too large or malformed; then `outputs` is empty
+    leftovers: int = 0  # processes that outlived the main process and were ended
+    survivors: int = 0  # processes that could not be ended (another user's, or stuck in the kernel)
+
+
+class Handle(msgspec.Struct, frozen=True, kw_only=True):
+    """What identifies the main process of a run, across a restart of the controller and the reuse of process ids."""
+
+    pid: int
+    pid_start: int  # clock ticks after boot, field 22 of /proc/pid/stat; 0: not known here
+    pgid: int
+    boot_id: str  # "" where the system has none
+    host: str
+
+
+class Execution(Protocol):
+    """One started run. All methods are for the event loop's thread."""
+
+    @property
+    def request(self) -> ExecutionRequest:
+        """What was started."""
+        ...
+
+    @property
+    def handle(self) -> Handle | None:
+        """The process; None when it could not be started."""
+        ...
+
+    @property
+    def started_at(self) -> datetime:
+        """When the process was started."""
+        ...
+
+    @property
+    def last_output_at(self) -> datetime | None:
+        """When the process last printed something; None until it has."""
+        ...
+
+    @property
+    def output_bytes(self) -> int:
+        """What was printed so far, both streams together."""
+        ...
+
+    def stop(self, reason: str) -> None:
+        """End the whole process tree: TERM, grace, KILL.
+
+        Effect: returns at once; `on_end` follows with `cancelled` and the reason. A second call, or one after the end or a timeout, does nothing.
+        """
+        ...
+
+
+OnEnd = Callable[[ExecutionResult], None]
+
+
+class Executor(Protocol):
+    """Something that can run a request."""
+
+    def start(self, request: ExecutionRequest, on_end: OnEnd) -> Execution:
+        """Start the run now, on the event loop's thread.
+
+        Effect: `on_end` is called once, on the same thread, never before `start` has returned. A process that cannot be started is a result
+        with `start_error`, not an exception.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of threads and descriptors. What still runs is killed, and its `on_end` is not called: stop and await everything first."""
+        ...
