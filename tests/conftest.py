@@ -1,0 +1,77 @@
+"""Fixtures that every folder of tests may use: databases, installations, a webhook endpoint, a clock that can be moved."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Clock, Postgres, Receiver, Warden, find_libfaketime
+from tests.harness.clocks import HOW_TO_GET_IT
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A real PostgreSQL server, shared by all workers of this test run."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    server = Postgres(shared / "postgres")
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """Runs the test twice: with the default database (None: SQLite in the state folder) and with the URL of a fresh PostgreSQL database."""
+    if request.param == "sqlite":
+        yield None
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    with server.database() as url:
+        yield url
+
+
+@pytest.fixture
+def make_warden() -> Iterator[Callable[..., Warden]]:
+    """Makes installations (keywords of `Warden`); all are closed at the end."""
+    made: list[Warden] = []
+
+    def make(**options: object) -> Warden:
+        made.append(Warden(**options))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for one in reversed(made):
+        one.close()
+
+
+@pytest.fixture
+def warden(make_warden: Callable[..., Warden]) -> Warden:
+    """An installation with the default database."""
+    return make_warden()
+
+
+@pytest.fixture
+def each_warden(make_warden: Callable[..., Warden], database: str | None) -> Warden:
+    """An installation with each database in turn."""
+    return make_warden(database=database)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A webhook endpoint."""
+    with Receiver() as open_receiver:
+        yield open_receiver
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    """A wall clock that the test moves; give `clock.environment()` to a Warden. Skips where libfaketime is missing."""
+    library = find_libfaketime()
+    if library is None:
+        pytest.skip(HOW_TO_GET_IT)
+    folder = Path(tempfile.mkdtemp(prefix="jw-clock-"))
+    yield Clock(library, folder / "offset")
+    shutil.rmtree(folder, ignore_errors=True)
