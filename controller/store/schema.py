@@ -182,9 +182,24 @@ jobs = Table(
     Column("alert_at", Instant),
     Column("alert_episode", Text),
     UniqueConstraint("namespace", "name"),
-    Index("ix_jobs_due", "next_fire_at", sqlite_where=text("next_fire_at IS NOT NULL"), postgresql_where=text("next_fire_at IS NOT NULL")),
-    Index("ix_jobs_alert", "alert_at", sqlite_where=text("alert_at IS NOT NULL"), postgresql_where=text("alert_at IS NOT NULL")),
-    Index("ix_jobs_hold", "hold_until", sqlite_where=text("hold_until IS NOT NULL"), postgresql_where=text("hold_until IS NOT NULL")),
+    Index(
+        "ix_jobs_due",
+        "next_fire_at",
+        sqlite_where=text("next_fire_at IS NOT NULL"),
+        postgresql_where=text("next_fire_at IS NOT NULL"),
+    ),
+    Index(
+        "ix_jobs_alert",
+        "alert_at",
+        sqlite_where=text("alert_at IS NOT NULL"),
+        postgresql_where=text("alert_at IS NOT NULL"),
+    ),
+    Index(
+        "ix_jobs_hold",
+        "hold_until",
+        sqlite_where=text("hold_until IS NOT NULL"),
+        postgresql_where=text("hold_until IS NOT NULL"),
+    ),
 )
 
 triggers = Table(
@@ -251,7 +266,9 @@ dispatches = Table(
         postgresql_where=text("state IN ('Pending', 'Claimed', 'AwaitingApproval')"),
     ),
     Index("ix_dispatches_job", "namespace", "job", "scheduled_for"),
-    Index("ix_dispatches_root", "root", sqlite_where=text("root IS NOT NULL"), postgresql_where=text("root IS NOT NULL")),
+    Index(
+        "ix_dispatches_root", "root", sqlite_where=text("root IS NOT NULL"), postgresql_where=text("root IS NOT NULL")
+    ),
 )
 
 # What a waiting dispatch waits for (`pool:ns/name`, `job:id`), so that whoever frees it can wake the first in line.
@@ -390,8 +407,15 @@ approvals = Table(
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
     Column("decided_at", Instant),
-    Index("ix_approvals_expiry", "expires_at", sqlite_where=text("state = 'Pending'"), postgresql_where=text("state = 'Pending'")),
-    Index("ix_approvals_job", "job_id", sqlite_where=text("state = 'Pending'"), postgresql_where=text("state = 'Pending'")),
+    Index(
+        "ix_approvals_expiry",
+        "expires_at",
+        sqlite_where=text("state = 'Pending'"),
+        postgresql_where=text("state = 'Pending'"),
+    ),
+    Index(
+        "ix_approvals_job", "job_id", sqlite_where=text("state = 'Pending'"), postgresql_where=text("state = 'Pending'")
+    ),
     # One question a dispatch at a time.
     Index(
         "uq_approvals_dispatch",
@@ -421,7 +445,12 @@ outbox = Table(
     Column("not_before", Instant, nullable=False),
     Column("owner", String(64)),
     Column("last_error", Text),
-    Index("ix_outbox_due", "not_before", sqlite_where=text("state = 'Pending'"), postgresql_where=text("state = 'Pending'")),
+    Index(
+        "ix_outbox_due",
+        "not_before",
+        sqlite_where=text("state = 'Pending'"),
+        postgresql_where=text("state = 'Pending'"),
+    ),
 )
 
 tombstones = Table(
@@ -450,6 +479,8 @@ audit = Table(
 facts = Table(
     "facts",
     metadata,
-    Column("name", String(63), primary_key=True),  # e.g. when a controller last lived, whether a restore holds everything
+    Column(
+        "name", String(63), primary_key=True
+    ),  # e.g. when a controller last lived, whether a restore holds everything
     Column("value", Text, nullable=False),
 )

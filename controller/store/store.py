@@ -30,8 +30,11 @@ _READERS = 2
 class Store:
     """The one door to the database. `close` waits for what is queued."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, writer: Engine, reader: Engine, guard: Callable[[], None] | None = None) -> None:
+        """`guard` is called before each commit and raises StoreUnavailable when the database is not to be trusted any more."""
+        self._engine = writer
+        self._reader = reader
+        self._guard = guard
         self._queue: queue.SimpleQueue[tuple[Callable[[Tx], Any], Future[Any]] | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
         self._writer = threading.Thread(target=self._write_forever, name="store-writer", daemon=True)
@@ -71,10 +74,11 @@ class Store:
         self._writer.join()
         self._readers.shutdown()
         self._engine.dispose()
+        self._reader.dispose()
 
     def _read(self, function: Callable[[Tx], T]) -> T:
         try:
-            with self._engine.connect() as connection:
+            with self._reader.connect() as connection:
                 return function(connection)
         except (OperationalError, DBAPIError) as error:
             raise _unavailable(error) from error
@@ -122,9 +126,11 @@ class Store:
                         refused.append((future, error))
                         if len(batch) == 1:
                             connection.rollback()
+                if self._guard is not None:
+                    self._guard()
                 connection.commit()
         except Exception as error:  # noqa: BLE001 - the whole transaction is gone; everybody in it is told
-            failure = _unavailable(error)
+            failure = error if isinstance(error, StoreUnavailable) else _unavailable(error)
             for _, future in batch:
                 if not future.done():
                     future.set_exception(failure)

@@ -1,0 +1,183 @@
+"""Opening a database by URL: engines, SQLite's pragmas and file lock, PostgreSQL's driver, the schema's version.
+
+    sqlite:///relative.db  sqlite:////absolute.db  postgresql://user@host/name
+
+SQLite runs in WAL mode with `synchronous=FULL`; one controller a file, held by a lock that names its holder. PostgreSQL may be shared by
+replicas. Invariant: nobody gets a `Store` on a schema of another version than this program's.
+"""
+
+import fcntl
+import json
+import os
+import socket
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from controller.base.errors import InvalidInput, StoreHeld, StoreUnavailable
+from controller.store import migrate
+from controller.store.store import Store
+
+_BUSY_TIMEOUT_MS = 5000
+_PG_CONNECT_TIMEOUT_S = 5
+
+
+def parse_url(text: str) -> URL:
+    """The URL with its driver. Errors: InvalidInput naming what is accepted."""
+    try:
+        url = make_url(text)
+    except ArgumentError as error:
+        raise InvalidInput(
+            f"{text!r} is not a database URL; write sqlite:///FILE or postgresql://USER@HOST/NAME"
+        ) from error
+    if url.drivername == "sqlite":
+        if not url.database or url.database == ":memory:":
+            raise InvalidInput("an in-memory database cannot survive a restart; write sqlite:///FILE")
+        return url.set(drivername="sqlite+pysqlite")
+    if url.drivername in {"postgresql", "postgres"}:
+        return url.set(drivername="postgresql+psycopg")
+    raise InvalidInput(f"{url.drivername!r} is not supported; write sqlite:///FILE or postgresql://USER@HOST/NAME")
+
+
+def sqlite_path(url: URL) -> Path | None:
+    """The file of a SQLite URL, else None."""
+    return Path(url.database).absolute() if url.get_backend_name() == "sqlite" and url.database else None
+
+
+@dataclass
+class FileLock:
+    """The lock that makes one controller the holder of a SQLite file; it goes with the process, however that ends."""
+
+    file: IO[str]
+
+    @classmethod
+    def take(cls, database: Path, since: datetime) -> "FileLock":
+        """Hold `<database>.lock`. Errors: StoreHeld naming host, pid and since when."""
+        path = database.with_name(database.name + ".lock")
+        file = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = _holder(file.read())
+            file.close()
+            raise StoreHeld(
+                f"{database} is held by {holder}; stop that controller first, or give another --db"
+            ) from None
+        file.seek(0)
+        file.truncate()
+        json.dump(
+            {"host": socket.gethostname(), "pid": os.getpid(), "since": since.isoformat(timespec="seconds")}, file
+        )
+        file.flush()
+        return cls(file)
+
+    def release(self) -> None:
+        """Give it up."""
+        self.file.close()
+
+
+def _holder(text: str) -> str:
+    try:
+        said = json.loads(text)
+        return f"process {said['pid']} on {said['host']} since {said['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def open_store(text: str, *, create: bool = True, upgrade: bool = True) -> Store:
+    """Open the database and bring its schema up to date.
+
+    Effect: makes the SQLite file and its folder when `create`; runs migrations when `upgrade`. Errors: InvalidInput for the URL,
+    StoreUnavailable when it cannot be opened, written or is of another version.
+    """
+    url = parse_url(text)
+    path = sqlite_path(url)
+    if path is not None:
+        _prepare_file(path, create=create)
+    writer, reader = _engines(url)
+    try:
+        migrate.bring_up(writer, upgrade=upgrade)
+    except (DBAPIError, sqlite3.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        raise StoreUnavailable(f"{shown(url)} cannot be used: {str(cause).strip()}") from error
+    return Store(writer, reader, guard=_still_there(path) if path else None)
+
+
+def shown(url: URL) -> str:
+    """The URL for people: without a password."""
+    return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
+
+
+def _prepare_file(path: Path, *, create: bool) -> None:
+    if not path.exists() and not create:
+        raise StoreUnavailable(f"there is no database at {path}; start `jobwarden run` once, or give --db")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not path.exists():
+            path.touch(mode=0o600)
+    except OSError as error:
+        raise StoreUnavailable(f"{path} cannot be made: {error.strerror}") from error
+
+
+def _still_there(path: Path) -> Callable[[], None]:
+    """A check before each commit that the file behind the open connections is still the one at the path."""
+    known = path.stat()
+
+    def check() -> None:
+        try:
+            now = path.stat()
+        except FileNotFoundError:
+            raise StoreUnavailable(f"the database {path} was removed while in use") from None
+        if (now.st_ino, now.st_dev) != (known.st_ino, known.st_dev):
+            raise StoreUnavailable(
+                f"the database {path} was replaced while in use; stop the controller before restoring"
+            )
+
+    return check
+
+
+def _engines(url: URL) -> tuple[Engine, Engine]:
+    if url.get_backend_name() == "sqlite":
+        writer, reader = (create_engine(url, pool_size=4, max_overflow=4) for _ in range(2))
+        _tune_sqlite(writer, begin="BEGIN IMMEDIATE")
+        _tune_sqlite(reader, begin="BEGIN")
+        return writer, reader
+    engine = create_engine(
+        url,
+        pool_size=4,
+        max_overflow=4,
+        connect_args={"connect_timeout": _PG_CONNECT_TIMEOUT_S, "application_name": "jobwarden"},
+    )
+    return engine, engine
+
+
+def _tune_sqlite(engine: Engine, begin: str) -> None:
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        # The driver's own implicit BEGIN breaks savepoints; we begin by hand.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA cache_size=-8000")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+
+def pack(value: Any) -> bytes | None:
+    """JSON bytes for a column, NULL for what is empty."""
+    return msgspec.json.encode(value) if value else None
