@@ -1,15 +1,16 @@
 """The tree of exceptions. An exception means that the world misbehaved; a refusal is a value, not an exception.
 
-    JobwardenError                    retry
-    ├── InvalidInput                  never      what somebody gave cannot be used as it is
-    ├── NotFound                      never      no resource, run or approval of that name
-    ├── Conflict                      never      the object is no longer in the state that the request needs
-    ├── SourceUnavailable             backoff    a folder or repository could not be read whole
-    ├── StoreUnavailable              backoff    the database is gone, locked, full or read-only
-    ├── StoreHeld                     never      another controller holds this SQLite file
-    ├── ControllerUnreachable         never      a verb needs the running controller and there is none
-    ├── DeliveryFailed                backoff    a notification was not accepted
-    └── IllegalTransition             never      a state table was violated: a defect of ours
+JobwardenError                    retry
+├── InvalidInput                  never      what somebody gave cannot be used as it is
+├── NotFound                      never      no resource, run or approval of that name
+├── Conflict                      never      the object is no longer in the state that the request needs
+├── SourceUnavailable             backoff    a folder or repository could not be read whole
+├── StoreUnavailable              backoff    the database is gone, locked, full or read-only
+├── StoreHeld                     never      another controller holds this SQLite file
+├── ControllerUnreachable         never      a verb needs the running controller and there is none
+├── DeliveryFailed                backoff    a notification was not accepted
+├── LoopFailed                    never      a supervised loop ended or broke: a defect of ours, the controller stops
+└── IllegalTransition             never      a state table was violated: a defect of ours
 """
 
 from enum import StrEnum
@@ -66,5 +67,14 @@ class DeliveryFailed(JobwardenError):
     retry = Retry.Backoff
 
 
+class LoopFailed(JobwardenError):
+    """A supervised loop ended or broke, so the controller stops: a defect of ours, its cause chained."""
+
+
 class IllegalTransition(JobwardenError):
     """A state table was violated: a defect of ours, never of the user."""
+
+
+def hint_of(error: BaseException) -> str:
+    """What to do about an error, from the notes that were added to it (PEP 678); "" when the message says it all."""
+    return "\n".join(getattr(error, "__notes__", ()))
