@@ -110,7 +110,7 @@ class Struct(msgspec.Struct, frozen=True, omit_defaults=True):
     """Base of the parts of a spec: immutable, and silent about defaults when encoded."""
 
 
-class Schedule(Struct):
+class Schedule(Struct, frozen=True, omit_defaults=True):
     """When the job fires by time. Exactly one of crons, every, at is set."""
 
     crons: tuple[str, ...] = ()
@@ -125,14 +125,14 @@ class Schedule(Struct):
     catch_up_limit: int = 100
 
 
-class Parent(Struct):
+class Parent(Struct, frozen=True, omit_defaults=True):
     """One parent of a chained job, by name in the same namespace."""
 
     job: str
     when: When = When.Succeeded
 
 
-class Trigger(Struct):
+class Trigger(Struct, frozen=True, omit_defaults=True):
     """When the job runs because others ended. `condition` is the CEL text of `if`."""
 
     after: tuple[Parent, ...]
@@ -141,7 +141,7 @@ class Trigger(Struct):
     condition: str | None = None
 
 
-class Parameter(Struct):
+class Parameter(Struct, frozen=True, omit_defaults=True):
     """A named input. `parent_output` is (job, key) of an ancestor in the same root run."""
 
     name: str
@@ -151,21 +151,21 @@ class Parameter(Struct):
     parent_output: tuple[str, str] | None = None
 
 
-class ShellTarget(Struct, tag="shell", tag_field="type"):
+class ShellTarget(Struct, frozen=True, omit_defaults=True, tag="shell", tag_field="type"):
     """A script for a shell."""
 
     script: str
     shell: str = "/bin/sh"
 
 
-class ExecTarget(Struct, tag="exec", tag_field="type"):
+class ExecTarget(Struct, frozen=True, omit_defaults=True, tag="exec", tag_field="type"):
     """An argument vector, no shell."""
 
     command: tuple[str, ...]
     args: tuple[str, ...] = ()
 
 
-class WatchdogTarget(Struct, tag="watchdog", tag_field="type"):
+class WatchdogTarget(Struct, frozen=True, omit_defaults=True, tag="watchdog", tag_field="type"):
     """Watches either the runs of a job or an outside task through a check script. Exactly one of job, check is set."""
 
     job: str | None = None
@@ -179,7 +179,7 @@ class WatchdogTarget(Struct, tag="watchdog", tag_field="type"):
 Target = ShellTarget | ExecTarget | WatchdogTarget
 
 
-class EnvVar(Struct):
+class EnvVar(Struct, frozen=True, omit_defaults=True):
     """One variable for the run; exactly one of the three is set. File and env references are resolved at start, never stored."""
 
     name: str
@@ -189,7 +189,7 @@ class EnvVar(Struct):
     field_ref: str | None = None
 
 
-class PoolRef(Struct):
+class PoolRef(Struct, frozen=True, omit_defaults=True):
     """Slots of a pool that a run needs; `kind` is ResourcePool (same namespace) or ClusterResourcePool."""
 
     name: str
@@ -197,7 +197,7 @@ class PoolRef(Struct):
     slots: int = 1
 
 
-class Concurrency(Struct):
+class Concurrency(Struct, frozen=True, omit_defaults=True):
     """Overlap policy, backlog bound, pools."""
 
     policy: ConcurrencyPolicy = ConcurrencyPolicy.Forbid
@@ -205,7 +205,7 @@ class Concurrency(Struct):
     pools: tuple[PoolRef, ...] = ()
 
 
-class Backoff(Struct):
+class Backoff(Struct, frozen=True, omit_defaults=True):
     """Delay before attempt n+1: initial·factorⁿ⁻¹, at most max, stretched by up to jitter."""
 
     initial: timedelta = timedelta(seconds=30)
@@ -214,7 +214,7 @@ class Backoff(Struct):
     jitter: timedelta = timedelta(0)
 
 
-class RetryRule(Struct):
+class RetryRule(Struct, frozen=True, omit_defaults=True):
     """First rule that matches decides. Empty lists match everything."""
 
     action: RetryAction
@@ -222,7 +222,7 @@ class RetryRule(Struct):
     reasons: tuple[FailureReason, ...] = ()
 
 
-class RetryPolicy(Struct):
+class RetryPolicy(Struct, frozen=True, omit_defaults=True):
     """How often a failure is tried again, and which."""
 
     limit: int = 0
@@ -230,14 +230,14 @@ class RetryPolicy(Struct):
     rules: tuple[RetryRule, ...] = ()
 
 
-class ErrorBackoff(Struct):
+class ErrorBackoff(Struct, frozen=True, omit_defaults=True):
     """Stretches the schedule while the job keeps failing."""
 
     enabled: bool = False
     max: timedelta = timedelta(hours=1)
 
 
-class ApprovalPolicy(Struct):
+class ApprovalPolicy(Struct, frozen=True, omit_defaults=True):
     """Whether and how people must agree before a run opens."""
 
     required: bool = False
@@ -251,7 +251,7 @@ class ApprovalPolicy(Struct):
     approvers: tuple[str, ...] = ()
 
 
-class Notification(Struct):
+class Notification(Struct, frozen=True, omit_defaults=True):
     """Tells `target` about `events`; failures only from the `after_failures`-th in a row on."""
 
     events: tuple[NotificationEvent, ...]
@@ -261,7 +261,7 @@ class Notification(Struct):
     to: str | None = None
 
 
-class Alerts(Struct):
+class Alerts(Struct, frozen=True, omit_defaults=True):
     """Bounds whose crossing makes the job Overdue. `finish_by` is a wall time HH:MM in the schedule's zone."""
 
     no_success_for: timedelta | None = None
@@ -269,7 +269,7 @@ class Alerts(Struct):
     finish_by: str | None = None
 
 
-class History(Struct):
+class History(Struct, frozen=True, omit_defaults=True):
     """How many ended runs are kept, and for how long."""
 
     succeeded: int = 20
@@ -277,7 +277,7 @@ class History(Struct):
     max_age: timedelta = timedelta(days=30)
 
 
-class JobSpec(Struct):
+class JobSpec(Struct, frozen=True, omit_defaults=True):
     """One resolved ScheduledJob. At most one of schedule and trigger is set."""
 
     target: Target

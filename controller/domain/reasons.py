@@ -1,12 +1,13 @@
 """Every reason, once: used unchanged in rows, logs, status, notifications and tests. One sentence each, for people."""
 
 from enum import StrEnum
+from typing import Self
 
 
 class Reason(StrEnum):
     """CamelCase reasons of verdicts, dispatch ends, run ends and conditions."""
 
-    def __new__(cls, value: str, sentence: str) -> "Reason":
+    def __new__(cls, value: str, sentence: str = "") -> Self:
         member = str.__new__(cls, value)
         member._value_ = value
         member.sentence = sentence
@@ -27,7 +28,10 @@ class Reason(StrEnum):
     # guards: no
     Forbidden = "Forbid", "The job forbids overlap, and an earlier run or dispatch has not ended."
     QueueFull = "QueueFull", "As many dispatches of this job wait as `concurrency.maxQueued` allows."
-    ApprovalBacklogFull = "ApprovalBacklogFull", "As many approvals of this job are open as `approval.maxPending` allows."
+    ApprovalBacklogFull = (
+        "ApprovalBacklogFull",
+        "As many approvals of this job are open as `approval.maxPending` allows.",
+    )
     ParameterMissing = "ParameterMissing", "A required parameter has no value."
     ParameterInvalid = "ParameterInvalid", "A parameter's value does not match its pattern."
     DuplicateKey = "DuplicateKey", "A run with the same idempotency key exists."

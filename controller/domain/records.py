@@ -17,7 +17,7 @@ class Record(msgspec.Struct, frozen=True):
     """Base of the rows."""
 
 
-class Hold(Record):
+class Hold(Record, frozen=True):
     """A pause by hand. `until` None means until released."""
 
     reason: str
@@ -26,7 +26,7 @@ class Hold(Record):
     until: datetime | None = None
 
 
-class LastRun(Record):
+class LastRun(Record, frozen=True):
     """The newest ended run, as shown in status."""
 
     name: str
@@ -37,7 +37,7 @@ class LastRun(Record):
     finished_at: datetime
 
 
-class Job(Record):
+class Job(Record, frozen=True):
     """One runnable job. `fired_through` is the newest instant that has been accounted for; `next_fire_at` the next one, None if never."""
 
     id: int
@@ -73,7 +73,7 @@ class Job(Record):
         return f"{self.namespace}/{self.name}"
 
 
-class Dispatch(Record):
+class Dispatch(Record, frozen=True):
     """One intent to run. `scheduled_for` never changes, `not_before` may. `root` None means that its run will be a root."""
 
     id: str
@@ -99,12 +99,13 @@ class Dispatch(Record):
     run: str | None = None
     deferrals: int = 0
     replays: int = 0
+    catch_up: bool = False
     through: datetime | None = None
     count: int = 1
     ended_at: datetime | None = None
 
 
-class Output(Record):
+class Output(Record, frozen=True):
     """Tails of what a run printed. `bytes` counts all of it, also what is kept only in the run log."""
 
     stdout: bytes = b""
@@ -113,7 +114,7 @@ class Output(Record):
     truncated: bool = False
 
 
-class Handle(Record):
+class Handle(Record, frozen=True):
     """Where a local run lives: enough to find it again and never to mistake another process for it."""
 
     host: str
@@ -122,7 +123,7 @@ class Handle(Record):
     pid_start: int
 
 
-class Run(Record):
+class Run(Record, frozen=True):
     """One execution or refusal. `owner` is the token of the controller instance that may finish it."""
 
     name: str
@@ -141,6 +142,7 @@ class Run(Record):
     retry_of: str | None = None
     parents: tuple[str, ...] = ()
     parameters: Mapping[str, str] = {}
+    approval: str | None = None
     actor: str | None = None
     owner: str | None = None
     host: str | None = None
@@ -156,7 +158,26 @@ class Run(Record):
     cancel_requested_by: str | None = None
 
 
-class Decision(Record):
+class Ending(Record, frozen=True):
+    """How an execution ended, whoever ran it: what `finalise` decides from. At most one of exit_code, signal, start_error, interrupted is set."""
+
+    run: str
+    finished_at: datetime
+    started_at: datetime | None = None
+    exit_code: int | None = None
+    signal: str | None = None
+    timed_out: bool = False
+    cancelled_by: str | None = None
+    start_error: str | None = None
+    interrupted: str | None = None  # Reason: Interrupted or LeaseLost
+    outputs: Mapping[str, str] = {}
+    outputs_error: str | None = None
+    output: Output = Output()
+    note: str | None = None  # something a person should know: leftovers ended, run log incomplete
+    watched: tuple[str, ...] | None = None  # a watchdog over a job: its runs that are in trouble
+
+
+class Decision(Record, frozen=True):
     """What one person said about an approval; permanent."""
 
     by: str
@@ -165,7 +186,7 @@ class Decision(Record):
     reason: str = ""
 
 
-class Approval(Record):
+class Approval(Record, frozen=True):
     """A request for a decision about one dispatch, bound to the digest it was asked for."""
 
     name: str
@@ -190,7 +211,7 @@ class Approval(Record):
     decided_at: datetime | None = None
 
 
-class Pool(Record):
+class Pool(Record, frozen=True):
     """Slots that runs hold while they are open. Cluster pools have the namespace ''."""
 
     id: int
@@ -206,7 +227,7 @@ class Pool(Record):
         return f"pool:{self.namespace}/{self.name}"
 
 
-class OutboxItem(Record):
+class OutboxItem(Record, frozen=True):
     """One notification on its way. `dedupe` is unique: the same event is never told twice to the same place."""
 
     id: str
@@ -226,7 +247,7 @@ class OutboxItem(Record):
     last_error: str | None = None
 
 
-class StoredResource(Record):
+class StoredResource(Record, frozen=True):
     """One document as last accepted. `rejection` tells what is wrong with a newer version that was not accepted."""
 
     id: int
@@ -246,7 +267,7 @@ class StoredResource(Record):
     conditions: bytes | None = None
 
 
-class AuditEntry(Record):
+class AuditEntry(Record, frozen=True):
     """Who asked for what; append-only."""
 
     at: datetime

@@ -240,6 +240,7 @@ dispatches = Table(
     Column("actor", String(255)),
     Column("run", String(63)),
     Column("owner", String(64)),
+    Column("catch_up", Boolean, nullable=False, server_default=text("false")),
     Column("deferrals", Integer, nullable=False, server_default="0"),
     Column("created_at", Instant, nullable=False),
     Column("ended_at", Instant),
