@@ -104,7 +104,7 @@ class PrometheusMetrics(Metrics):
         import prometheus_client as prometheus  # noqa: PLC0415
 
         # The time of creation of each series is for OpenMetrics push receivers; scrapers only pay for it.
-        prometheus.disable_created_metrics()
+        prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]
         self._prometheus: Any = prometheus
         self.registry = prometheus.CollectorRegistry()
         self._known = _KnownJobs(jobs)
