@@ -1,0 +1,102 @@
+"""`jobwarden run`: arguments to `RunOptions`, then the controller until it ends.
+
+Invariant: everything that can be said about the arguments without the database is said here, before anything is opened.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from controller.app import controller
+from controller.app.options import GitOptions, LogFormat, RunOptions
+from controller.base import paths
+from controller.cli.settings import current, verb
+from controller.cli.story import teller
+from controller.cli.types import Address, Duration
+
+_GIT_ONLY = ("branch", "tag", "commit", "path", "interval")
+
+
+@verb(
+    """
+jobwarden run manifests/
+jobwarden run --git https://example.org/jobs.git --branch main --path jobs/ --interval 1m
+jobwarden run manifests/ --until-idle --log-format json
+"""
+)
+@click.argument("folders", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--git", metavar="URL", help="Read manifests from a Git repository.")
+@click.option("--branch", metavar="NAME", help="Branch to follow (default: the remote's own).")
+@click.option("--tag", metavar="NAME", help="Tag to follow.")
+@click.option("--commit", metavar="HASH", help="Commit to stay at.")
+@click.option("--path", metavar="FOLDER", help="Folder inside the repository.")
+@click.option("--interval", type=Duration(), metavar="DURATION", help="How often to fetch (default: 1m).")
+@click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE", help="A jobwarden.yaml with named sources and settings.")
+@click.option("--state-dir", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER", help="Where run logs and clones live (default: beside the SQLite file).")
+@click.option("--log-dir", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER", help="Where run logs live (default: logs/ in the state folder).  [env: JOBWARDEN_LOG_DIR]")
+@click.option("--status-dir", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER", help="Write the status of every resource as YAML files into this folder.")
+@click.option("--metrics-addr", type=Address(), metavar="HOST:PORT", help="Serve /metrics, /healthz and /readyz there.")
+@click.option("--heartbeat-url", metavar="URL", help="Ping this URL while everything works.")
+@click.option("--until-idle", is_flag=True, help="End once nothing runs, waits or will ever be due.")
+@click.option("--for", "run_for", type=Duration(), metavar="DURATION", help="Drain and end after this time.")
+@click.option("--log-format", type=click.Choice([str(one) for one in LogFormat]), help="How to report (default: story on a terminal, else text).")
+@click.option("--max-running", type=click.IntRange(min=1), metavar="N", help="How many runs may be open at once.")
+def run(folders: tuple[Path, ...], **given: Any) -> int:
+    """Run the controller: watch manifests, apply them, run the jobs, report. Ctrl-C drains; a second one ends at once.
+
+    PATH is a folder with manifests, or one file. With --namespace every resource read from PATH or --git goes into that namespace.
+    """
+    return controller.run(options_of(folders, given))
+
+
+def options_of(folders: tuple[Path, ...], given: dict[str, Any]) -> RunOptions:
+    """The options that the arguments mean. Errors: click.UsageError when they contradict each other, InvalidInput for the database."""
+    git = _git(given)
+    if not folders and git is None and given["config"] is None:
+        error = click.UsageError("nothing to run: no source of manifests is given", click.get_current_context())
+        error.add_note("name a folder (`jobwarden run manifests/`), a repository (--git URL) or a configuration (--config jobwarden.yaml)")
+        raise error
+    missing = [folder for folder in folders if not folder.exists()]
+    if missing:
+        raise click.UsageError(f"{missing[0]} does not exist", click.get_current_context())
+    database = current().database
+    state_dir = _absolute(given["state_dir"]) or paths.state_dir(database, os.environ)
+    log_dir = _absolute(given["log_dir"]) or _absolute(os.environ.get("JOBWARDEN_LOG_DIR")) or state_dir / "logs"
+    log_format = LogFormat(given["log_format"] or ("story" if sys.stdout.isatty() else "text"))
+    return RunOptions(
+        database=database,
+        state_dir=state_dir,
+        log_dir=log_dir,
+        socket=current().socket,
+        paths=tuple(Path(os.path.abspath(folder)) for folder in folders),  # noqa: PTH100 - symlinks are kept: they are swapped
+        git=git,
+        config=_absolute(given["config"]),
+        namespace=current().namespace,
+        status_dir=_absolute(given["status_dir"]),
+        metrics_addr=given["metrics_addr"],
+        heartbeat_url=given["heartbeat_url"],
+        until_idle=given["until_idle"],
+        run_for=given["run_for"],
+        log_format=log_format,
+        max_running=given["max_running"],
+        tell=teller(sys.stdout) if log_format is not LogFormat.Json else None,
+    )
+
+
+def _git(given: dict[str, Any]) -> GitOptions | None:
+    named = [name for name in _GIT_ONLY if given[name] is not None]
+    if given["git"] is None:
+        if named:
+            raise click.UsageError(f"--{named[0]} needs --git URL", click.get_current_context())
+        return None
+    revisions = [name for name in ("branch", "tag", "commit") if given[name] is not None]
+    if len(revisions) > 1:
+        raise click.UsageError(f"--{revisions[0]} and --{revisions[1]} exclude each other", click.get_current_context())
+    return GitOptions(url=given["git"], **{name: given[name] for name in named})
+
+
+def _absolute(path: str | Path | None) -> Path | None:
+    return Path(path).absolute() if path else None

@@ -1,0 +1,133 @@
+"""What every verb shares: which database, which namespace, which output format. Options that may stand before or after the verb.
+
+Verbs take `settings(ctx)`. Invariant: what is written last on the command line wins, then the environment, then the default.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from controller.base import paths
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass
+class Settings:
+    """Filled by option callbacks while click parses."""
+
+    db: str | None = None
+    namespace: str | None = None
+    all_namespaces: bool = False
+
+    @property
+    def database(self) -> str:
+        """The database URL, valid in every working directory. Errors: InvalidInput."""
+        return paths.absolute_url(self.db or os.environ.get("JOBWARDEN_DB") or paths.default_database(os.environ))
+
+    @property
+    def scope(self) -> str:
+        """The namespace that a verb is about; "" for all of them."""
+        return "" if self.all_namespaces else self.namespace or os.environ.get("JOBWARDEN_NAMESPACE") or "default"
+
+    @property
+    def socket(self) -> Path:
+        """Where the controller of that database listens."""
+        return paths.control_socket(self.database, os.environ, os.getuid())
+
+
+def settings(ctx: click.Context) -> Settings:
+    """The settings of this command line."""
+    root = ctx.find_root()
+    if root.obj is None:
+        root.obj = Settings()
+    found: Settings = root.obj
+    return found
+
+
+def current() -> Settings:
+    """The settings of the command that is being run."""
+    return settings(click.get_current_context())
+
+
+def _store(attribute: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    def callback(ctx: click.Context, _parameter: click.Parameter, value: Any) -> Any:
+        # None and False mean "not given here": an earlier place may have said more.
+        if value not in (None, False):
+            setattr(settings(ctx), attribute, value)
+        return value
+
+    return callback
+
+
+def database_option(function: F) -> F:
+    """`--db URL`."""
+    return click.option(
+        "--db",
+        metavar="URL",
+        expose_value=False,
+        callback=_store("db"),
+        help="Database: sqlite:///FILE or postgresql://USER@HOST/NAME.  [env: JOBWARDEN_DB]",
+    )(function)
+
+
+def namespace_option(function: F) -> F:
+    """`-n NAMESPACE`."""
+    return click.option(
+        "-n",
+        "--namespace",
+        metavar="NS",
+        expose_value=False,
+        callback=_store("namespace"),
+        help="Namespace (default: default).  [env: JOBWARDEN_NAMESPACE]",
+    )(function)
+
+
+def all_namespaces_option(function: F) -> F:
+    """`-A`."""
+    return click.option(
+        "-A",
+        "--all-namespaces",
+        is_flag=True,
+        expose_value=False,
+        callback=_store("all_namespaces"),
+        help="All namespaces.",
+    )(function)
+
+
+def output_option(*formats: str) -> Callable[[F], F]:
+    """`-o FORMAT`, one of `formats`; the first is the default."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(formats),
+        default=formats[0],
+        metavar="|".join(formats),
+        help=f"How to print it (default: {formats[0]}).",
+    )
+
+
+def verb(
+    example: str, *, name: str | None = None, cls: type[click.Command] | None = None
+) -> Callable[[Callable[..., Any]], click.Command]:
+    """Declare a verb that talks to one installation: `--db`, `-n`, and an example in its help."""
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        command = click.command(name, cls=cls, epilog=f"\b\nExample:\n{_indented(example)}")
+        return command(database_option(namespace_option(function)))
+
+    return decorate
+
+
+def note(text: str) -> None:
+    """Say something beside the answer, where scripts do not look."""
+    sys.stderr.write(text + "\n")
+
+
+def _indented(example: str) -> str:
+    return "\n".join(f"  {line}" for line in example.strip().splitlines())
