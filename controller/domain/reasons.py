@@ -43,6 +43,8 @@ class Reason(StrEnum):
     DeadlineExceeded = "DeadlineExceeded", "It could not start within `schedule.startingDeadline`."
     NotCaughtUp = "NotCaughtUp", "Nobody was there to fire it, and `schedule.catchUp` does not make up for it."
 
+    ErrorBackoff = "ErrorBackoff", "The job keeps failing, and `errorBackoff` stretches its schedule."
+
     # dispatch ends
     Superseded = "Superseded", "The job changed, so what was asked for no longer exists."
     JobDeleted = "JobDeleted", "The job was deleted."

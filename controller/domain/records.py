@@ -53,6 +53,7 @@ class Job(Record, frozen=True):
     anchor_at: datetime
     fired_through: datetime
     next_fire_at: datetime | None = None
+    backoff_until: datetime | None = None
     completed_at: datetime | None = None
     blocked_reason: str | None = None
     blocked_message: str | None = None

@@ -18,7 +18,6 @@ from controller.finalise.outcome import Outcome
 MOST_REPLAYS = 5
 """A run that keeps killing its controller is not tried for ever (weakness W09)."""
 
-_ERROR_BACKOFF = tuple(timedelta(seconds=s) for s in (30, 60, 300, 900, 3600))
 _TOLD: dict[RunState, NotificationEvent] = {
     RunState.Succeeded: NotificationEvent.Succeeded,
     RunState.Failed: NotificationEvent.Failed,
@@ -129,17 +128,8 @@ def _judged(facts: EndFacts, run: Run, ended: Outcome) -> JobChange:
         healthy=good,
         last_success_at=facts.ending.finished_at if good else job.last_success_at,
         alert_episode=ended.watch.episode if ended.watch is not None else job.alert_episode,
-        not_before=None if good else _stretched(facts, errors),
         completed=ended.reason is Reason.WatchEnded,
     )
-
-
-def _stretched(facts: EndFacts, errors: int) -> datetime | None:
-    """Earliest next firing while the job keeps failing. Source: reference 3.6, cases S043, S044."""
-    policy = facts.spec.error_backoff
-    if not policy.enabled or facts.spec.schedule is None:
-        return None
-    return facts.now + min(policy.max, _ERROR_BACKOFF[min(errors, len(_ERROR_BACKOFF)) - 1])
 
 
 def _outbox(

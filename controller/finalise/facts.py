@@ -48,14 +48,13 @@ class EndFacts(msgspec.Struct, frozen=True):
 
 
 class JobChange(msgspec.Struct, frozen=True):
-    """What becomes of the job's own state. `not_before` stretches the schedule; `completed` ends it."""
+    """What becomes of the job's own state. `completed` ends its schedule."""
 
     last_run: LastRun
     consecutive_errors: int
     healthy: bool | None
     last_success_at: datetime | None
     alert_episode: str | None
-    not_before: datetime | None = None
     completed: bool = False
 
 

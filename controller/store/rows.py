@@ -72,6 +72,7 @@ def job_of(row: Row[Any]) -> Job:
         anchor_at=row.anchor_at,
         fired_through=row.fired_through,
         next_fire_at=row.next_fire_at,
+        backoff_until=row.backoff_until,
         completed_at=row.completed_at,
         blocked_reason=row.blocked_reason,
         blocked_message=row.blocked_message,

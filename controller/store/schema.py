@@ -159,6 +159,7 @@ jobs = Table(
     Column("anchor_at", Instant, nullable=False),
     Column("fired_through", Instant, nullable=False),
     Column("next_fire_at", Instant),
+    Column("backoff_until", Instant),  # `errorBackoff` holds the schedule until then
     Column("completed_at", Instant),
     Column("blocked_reason", String(64)),
     Column("blocked_message", Text),

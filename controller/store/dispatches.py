@@ -1,0 +1,309 @@
+"""Statements on dispatches: intents to run, from the queue to their end. States change only by compare-and-set along the state table."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import bindparam, delete, func, insert, select, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from controller.domain.records import Dispatch, Job
+from controller.domain.states import DISPATCH, WAITING, Cause, DispatchState, sources_of
+from controller.store.rows import dispatch_of, dispatch_values, job_of
+from controller.store.schema import dispatches, idempotency_keys, jobs, waits
+from controller.store.store import Tx
+
+_WAITING = tuple(state.value for state in WAITING)
+
+# Claiming and ending happen in one transaction while no gate talks to the outside, so Pending counts as claimed by us (DECISIONS 7).
+_OPENABLE = (DispatchState.Pending.value, DispatchState.Claimed.value)
+
+_DUE = (
+    select(dispatches, jobs.c.id.label("found"))
+    .join(jobs, jobs.c.id == dispatches.c.job_id)
+    .where(
+        dispatches.c.state == DispatchState.Pending.value,
+        dispatches.c.not_before <= bindparam("now"),
+        jobs.c.blocked_reason.is_(None),
+    )
+    .order_by(dispatches.c.priority.desc(), dispatches.c.scheduled_for, dispatches.c.id)
+    .limit(bindparam("most"))
+    .with_for_update(of=dispatches, skip_locked=True)
+)
+_NEXT = (
+    select(dispatches.c.not_before)
+    .join(jobs, jobs.c.id == dispatches.c.job_id)
+    .where(dispatches.c.state == DispatchState.Pending.value, jobs.c.blocked_reason.is_(None))
+    .order_by(dispatches.c.not_before)
+    .limit(1)
+)
+
+
+def insert_all(tx: Tx, new: Sequence[Dispatch]) -> None:
+    """Add dispatches. A Schedule instant that has one already is passed over: it fires at most once (invariant 2)."""
+    if new:
+        dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
+        tx.execute(dialect.insert(dispatches).on_conflict_do_nothing(), [dispatch_values(dispatch) for dispatch in new])
+
+
+def due(tx: Tx, now: datetime, most: int) -> list[tuple[Dispatch, Job]]:
+    """Waiting dispatches that may be looked at now, in order of priority, then scheduled instant; locked against other replicas."""
+    rows = tx.execute(_DUE, {"now": now, "most": most}).all()
+    if not rows:
+        return []
+    owners = {
+        row.id: job_of(row) for row in tx.execute(select(jobs).where(jobs.c.id.in_({row.job_id for row in rows})))
+    }
+    return [(dispatch_of(row), owners[row.job_id]) for row in rows]
+
+
+def next_due_at(tx: Tx) -> datetime | None:
+    """The earliest instant at which a waiting dispatch may be looked at."""
+    return tx.execute(_NEXT).scalar_one_or_none()
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """One waiting dispatch of a job, as far as order needs it."""
+
+    id: str
+    scheduled_for: datetime
+    cause: Cause
+
+
+def waiting(tx: Tx, job_ids: Collection[int]) -> dict[int, list[Waiting]]:
+    """All waiting dispatches of these jobs, by job."""
+    found: dict[int, list[Waiting]] = {job_id: [] for job_id in job_ids}
+    if job_ids:
+        query = select(dispatches.c.job_id, dispatches.c.id, dispatches.c.scheduled_for, dispatches.c.cause).where(
+            dispatches.c.state.in_(_WAITING), dispatches.c.job_id.in_(job_ids)
+        )
+        for row in tx.execute(query):
+            found[row.job_id].append(Waiting(row.id, row.scheduled_for, Cause(row.cause)))
+    return found
+
+
+def backlog(tx: Tx, job_id: int) -> int:
+    """How many dispatches of a job wait."""
+    query = select(func.count()).where(dispatches.c.job_id == job_id, dispatches.c.state.in_(_WAITING))
+    return tx.execute(query.select_from(dispatches)).scalar_one()
+
+
+class Waiter(msgspec.Struct, frozen=True):
+    """A dispatch that waits for a key, in queue order."""
+
+    key: str
+    order: tuple[int, datetime, str]
+    dispatch: str
+
+
+def waiters(tx: Tx, keys: Collection[str]) -> list[Waiter]:
+    """Who waits for these keys, first in line first."""
+    if not keys:
+        return []
+    query = (
+        select(waits.c.key, dispatches.c.priority, dispatches.c.scheduled_for, dispatches.c.id)
+        .join(dispatches, dispatches.c.id == waits.c.dispatch)
+        .where(waits.c.key.in_(keys), dispatches.c.state == DispatchState.Pending.value)
+    )
+    found = [Waiter(row.key, (-row.priority, row.scheduled_for, row.id), row.id) for row in tx.execute(query)]
+    return sorted(found, key=lambda waiter: waiter.order)
+
+
+def wake(tx: Tx, freed: Collection[str], now: datetime, most: int = 1) -> None:
+    """Let the first `most` in line for each freed key look again now."""
+    taken: dict[str, int] = dict.fromkeys(freed, 0)
+    chosen: set[str] = set()
+    for waiter in waiters(tx, freed):
+        if taken[waiter.key] < most:
+            taken[waiter.key] += 1
+            chosen.add(waiter.dispatch)
+    if chosen:
+        tx.execute(
+            update(dispatches)
+            .where(dispatches.c.id.in_(chosen), dispatches.c.state == DispatchState.Pending.value)
+            .values(not_before=now)
+        )
+
+
+_DONE = (
+    update(dispatches)
+    .where(dispatches.c.id == bindparam("dispatch"), dispatches.c.state.in_(_OPENABLE))
+    .values(
+        state=DispatchState.Done.value, run=bindparam("opened"), reason=None, message=None, ended_at=bindparam("at")
+    )
+)
+
+
+def done(tx: Tx, opened: Sequence[tuple[str, str]], now: datetime) -> None:
+    """Dispatches whose run was opened in this transaction: (dispatch, run)."""
+    if opened:
+        tx.execute(_DONE, [{"dispatch": dispatch, "opened": run, "at": now} for dispatch, run in opened])
+
+
+_DEFER = (
+    update(dispatches)
+    .where(dispatches.c.id == bindparam("dispatch"), dispatches.c.state.in_(_OPENABLE))
+    .values(
+        state=DispatchState.Pending.value,
+        reason=bindparam("why"),
+        message=bindparam("words"),
+        not_before=bindparam("until"),
+        deferrals=dispatches.c.deferrals + 1,
+        owner=None,
+    )
+)
+
+
+class Deferral(msgspec.Struct, frozen=True):
+    """A dispatch that has to wait, for what, and until when at most."""
+
+    dispatch: str
+    reason: str
+    message: str
+    not_before: datetime
+    waits: tuple[str, ...] = ()
+
+
+def defer(tx: Tx, deferrals: Sequence[Deferral]) -> None:
+    """Put dispatches back into the queue."""
+    if not deferrals:
+        return
+    tx.execute(
+        _DEFER,
+        [{"dispatch": d.dispatch, "why": d.reason, "words": d.message, "until": d.not_before} for d in deferrals],
+    )
+    forget_waits(tx, [d.dispatch for d in deferrals])
+    rows = [{"dispatch": d.dispatch, "key": key} for d in deferrals for key in dict.fromkeys(d.waits)]
+    if rows:
+        tx.execute(insert(waits), rows)
+
+
+def forget_waits(tx: Tx, ids: Collection[str]) -> None:
+    """These dispatches no longer wait for anything in particular."""
+    if ids:
+        tx.execute(delete(waits).where(waits.c.dispatch.in_(ids)))
+
+
+class End(msgspec.Struct, frozen=True):
+    """A dispatch that ends without a run."""
+
+    dispatch: str
+    state: DispatchState
+    reason: str
+    message: str
+
+
+def end(tx: Tx, ends: Sequence[End], now: datetime) -> None:
+    """End dispatches without a run, if their state still allows it; whoever waited behind them may look again."""
+    for state in {e.state for e in ends}:
+        before = [old.value for old in sources_of(DISPATCH, state)] + [DispatchState.Pending.value]
+        statement = (
+            update(dispatches)
+            .where(dispatches.c.id == bindparam("dispatch"), dispatches.c.state.in_(before))
+            .values(state=state.value, reason=bindparam("why"), message=bindparam("words"), ended_at=now)
+        )
+        chosen = [e for e in ends if e.state is state]
+        tx.execute(statement, [{"dispatch": e.dispatch, "why": e.reason, "words": e.message} for e in chosen])
+    leave(tx, [e.dispatch for e in ends], now)
+
+
+def leave(tx: Tx, ids: Collection[str], now: datetime) -> None:
+    """Take dispatches that ended or moved on out of every line, and let the next in line look again."""
+    if not ids:
+        return
+    keys = set(tx.execute(select(waits.c.key).where(waits.c.dispatch.in_(ids))).scalars())
+    if keys:
+        forget_waits(tx, ids)
+        wake(tx, keys, now)
+
+
+def await_approval(tx: Tx, asked: Sequence[tuple[str, str, str]], reason: str) -> None:
+    """Dispatches that wait for a decision: (dispatch, approval, message)."""
+    for dispatch, approval, message in asked:
+        tx.execute(
+            update(dispatches)
+            .where(dispatches.c.id == dispatch, dispatches.c.state.in_(_OPENABLE))
+            .values(
+                state=DispatchState.AwaitingApproval.value,
+                approval=approval,
+                reason=reason,
+                message=message,
+                owner=None,
+            )
+        )
+    forget_waits(tx, [dispatch for dispatch, _, _ in asked])
+
+
+def approved(tx: Tx, dispatch: str, now: datetime) -> bool:
+    """A dispatch whose approval was given goes back into the queue; False if it had ended meanwhile."""
+    statement = (
+        update(dispatches)
+        .where(dispatches.c.id == dispatch, dispatches.c.state == DispatchState.AwaitingApproval.value)
+        .values(state=DispatchState.Pending.value, not_before=now, reason=None, message=None)
+    )
+    return tx.execute(statement).rowcount == 1
+
+
+def get(tx: Tx, dispatch: str) -> Dispatch | None:
+    """One dispatch."""
+    row = tx.execute(select(dispatches).where(dispatches.c.id == dispatch)).one_or_none()
+    return dispatch_of(row) if row is not None else None
+
+
+def waiting_of(tx: Tx, job_id: int) -> list[Dispatch]:
+    """All waiting dispatches of a job, in order."""
+    query = select(dispatches).where(dispatches.c.job_id == job_id, dispatches.c.state.in_(_WAITING))
+    return [dispatch_of(row) for row in tx.execute(query.order_by(dispatches.c.scheduled_for, dispatches.c.id))]
+
+
+def waiting_in_root(tx: Tx, root: str) -> list[Dispatch]:
+    """All waiting dispatches of a chain."""
+    query = select(dispatches).where(dispatches.c.root == root, dispatches.c.state.in_(_WAITING))
+    return [dispatch_of(row) for row in tx.execute(query)]
+
+
+def look_now(tx: Tx, job_id: int, now: datetime) -> None:
+    """A job was released: its waiting dispatches may be looked at."""
+    tx.execute(
+        update(dispatches)
+        .where(
+            dispatches.c.job_id == job_id,
+            dispatches.c.state == DispatchState.Pending.value,
+            dispatches.c.not_before > now,
+            dispatches.c.reason == "Held",
+        )
+        .values(not_before=now)
+    )
+
+
+def anything_waits(tx: Tx) -> bool:
+    """Whether any dispatch waits, for time, a slot or a person."""
+    return tx.execute(select(dispatches.c.id).where(dispatches.c.state.in_(_WAITING)).limit(1)).first() is not None
+
+
+def key_holders(tx: Tx, keys: Collection[tuple[str, str, str]], now: datetime) -> dict[tuple[str, str, str], str]:
+    """Who used these (namespace, job, key): the dispatch, while the key has not expired."""
+    if not keys:
+        return {}
+    table = idempotency_keys
+    query = select(table).where(
+        tuple_(table.c.namespace, table.c.job, table.c.key).in_(list(keys)), table.c.expires_at > now
+    )
+    return {(row.namespace, row.job, row.key): row.dispatch for row in tx.execute(query)}
+
+
+def claim_keys(tx: Tx, claims: Sequence[tuple[Dispatch, datetime]], now: datetime) -> None:
+    """Record that these dispatches used their keys, until the given instants. An expired claim makes room."""
+    for dispatch, expires_at in claims:
+        identity: dict[str, Any] = {"namespace": dispatch.namespace, "job": dispatch.job, "key": dispatch.key}
+        table = idempotency_keys
+        tx.execute(
+            delete(table).where(
+                table.c.namespace == dispatch.namespace,
+                table.c.job == dispatch.job,
+                table.c.key == dispatch.key,
+                table.c.expires_at <= now,
+            )
+        )
+        tx.execute(insert(table).values(**identity, dispatch=dispatch.id, expires_at=expires_at))
