@@ -61,7 +61,7 @@ class ManifestError(msgspec.Struct, frozen=True):
     file: str
     line: int
     column: int
-    reason: Reason
+    reason: str  # of `Reason`, or of `domain.reasons` for what documents mean together
     message: str
     hint: str = ""
     pointer: str = ""
