@@ -38,7 +38,7 @@ _WAITING = [state.value for state in WAITING]
 _OPEN = RunState.Running.value
 
 
-class ResourceFacts(Record):
+class ResourceFacts(Record, frozen=True):
     """The stored document of one resource and where it comes from. `served` is None when its source is not known."""
 
     id: int
@@ -58,14 +58,14 @@ class ResourceFacts(Record):
     conditions: bytes | None = None
 
 
-class ActiveRun(Record):
+class ActiveRun(Record, frozen=True):
     """One open run."""
 
     name: str
     started_at: datetime
 
 
-class JobFacts(Record):
+class JobFacts(Record, frozen=True):
     """Everything that the status of one job is computed from. Lists are newest first and bounded; the counts are not."""
 
     job: Job
@@ -77,7 +77,7 @@ class JobFacts(Record):
     approvals: tuple[tuple[str, datetime], ...] = ()
 
 
-class PoolFacts(Record):
+class PoolFacts(Record, frozen=True):
     """Everything that the status of one pool is computed from."""
 
     pool: Pool
@@ -86,7 +86,7 @@ class PoolFacts(Record):
     holders: tuple[str, ...] = ()
 
 
-class TargetFacts(Record):
+class TargetFacts(Record, frozen=True):
     """Everything that the status of one notification target is computed from."""
 
     resource: ResourceFacts
@@ -95,7 +95,7 @@ class TargetFacts(Record):
     last_error: str | None = None
 
 
-class SourceFacts(Record):
+class SourceFacts(Record, frozen=True):
     """One source as last seen, with what it owns."""
 
     name: str
@@ -353,7 +353,7 @@ def _counts(tx: Tx, statement: Select[Any]) -> dict[Any, int]:
 
 
 def scoped(table: Any, namespace: str, name: str | None = None) -> list[ColumnElement[bool]]:
-    """The conditions of a namespace (\"\": all) and a name (None: all) on a table that has both. Pure."""
+    """The conditions of a namespace (none: all of them) and a name (None: all) on a table that has both. Pure."""
     where: list[ColumnElement[bool]] = []
     if namespace:
         where.append(table.c.namespace == namespace)
