@@ -86,6 +86,21 @@ def next_run_at(warden: Warden, name: str) -> datetime | None:
     return instant(text) if text else None
 
 
+def next_start(warden: Warden, name: str) -> datetime | None:
+    """When a job starts next: its waiting scheduled dispatch says so if there is one, else its schedule."""
+    waiting = [one for one in warden.queue(name) if one["spec"]["cause"] == "Schedule"]
+    return instant(waiting[0]["spec"]["notBefore"]) if waiting else next_run_at(warden, name)
+
+
+def pause_after(warden: Warden, name: str, ended: datetime) -> timedelta:
+    """How long after the end of its last run a job starts next, once that is more than 20 s."""
+    at_least = ended + timedelta(seconds=20)
+    following = warden.wait_for(
+        lambda: (at := next_start(warden, name)) and at > at_least and at, "the next start to move away"
+    )
+    return following - ended
+
+
 def span(run: Document) -> tuple[datetime, datetime]:
     """Start and end of an ended run."""
     return instant(run["status"]["startedAt"]), instant(run["status"]["finishedAt"])

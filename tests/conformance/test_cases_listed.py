@@ -11,9 +11,7 @@ CAPABILITIES = {"trust", "agents", "cluster"}
 
 def listed() -> dict[str, tuple[str, str]]:
     """Case number to (verdict, the rest of its row)."""
-    rows = re.findall(
-        r"^\| (S\d{3}) \| (.+?) \|(.*)\|$", (HERE / "CASES.md").read_text(encoding="utf-8"), re.MULTILINE
-    )
+    rows = re.findall(r"^\| (S\d{3}) \| (.+?) \|(.*)\|$", (HERE / "CASES.md").read_text(encoding="utf-8"), re.MULTILINE)
     repeated = [number for number, count in Counter(row[0] for row in rows).items() if count > 1]
     assert not repeated
     return {number: (verdict, rest) for number, verdict, rest in rows}

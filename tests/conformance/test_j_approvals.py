@@ -4,7 +4,7 @@ import pytest
 
 from tests.conformance.asking import states, told
 from tests.harness import Receiver, Warden, job, once, webhook
-from tests.harness.manifests import child
+from tests.harness.manifests import Document, child
 
 
 @pytest.mark.parametrize("cause", ["Schedule", "Manual", "Chain"])
@@ -12,7 +12,7 @@ def test_S149_nothing_of_a_gated_job_runs_before_somebody_agrees(
     warden: Warden, receiver: Receiver, cause: str
 ) -> None:
     """Whatever asked for it: the dispatch waits, one approval is open, whoever wants to know is told once."""
-    gate = {
+    gate: Document = {
         "approval": {"required": True, "message": "Is the room empty?"},
         "notifications": [{"events": ["ApprovalRequested"], "targetRef": {"name": "team"}}],
     }

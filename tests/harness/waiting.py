@@ -5,13 +5,13 @@ A caller gives a condition and a sentence; a failure says the sentence, the last
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 Seen = TypeVar("Seen")
 
 
 def wait_for(
-    condition: Callable[[], Seen],
+    condition: Callable[[], Seen | Literal[False] | None],
     what: str = "the condition",
     *,
     deadline: float = 60.0,

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import yaml
 
@@ -233,7 +233,11 @@ class Warden:
     # Waiting
 
     def wait_for(
-        self, condition: Callable[[], Seen], what: str = "the condition", *, deadline: float = DEADLINE
+        self,
+        condition: Callable[[], Seen | Literal[False] | None],
+        what: str = "the condition",
+        *,
+        deadline: float = DEADLINE,
     ) -> Seen:
         """Wait for a condition; a failure shows runs, queue and the end of the controller's log."""
         return wait_for(condition, what, deadline=deadline, context=self.story)
