@@ -6,7 +6,6 @@ Everything is read from the command line; a change of its output is followed her
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
 
 from tests.harness import Receiver, Warden, instant, job
 from tests.harness.manifests import Document, rfc3339
@@ -72,7 +71,7 @@ def instants_of(plan: Document, name: str) -> list[datetime]:
 def account(warden: Warden, name: str) -> list[Document]:
     """What became of each recent instant of a job, oldest first: `scheduledFor`, `state`, `reason`."""
     entries = warden.explain(name)["status"]["recent"]
-    return sorted(entries, key=lambda one: str(one["scheduledFor"]))
+    return sorted(entries, key=lambda one: instant(one["scheduledFor"]))
 
 
 def upcoming(warden: Warden, name: str) -> list[datetime]:
@@ -123,13 +122,8 @@ def causes(runs: list[Document]) -> list[str]:
 
 
 def told(receiver: Receiver, path: str) -> list[tuple[str, str]]:
-    """(event, job) of everything that was sent to one path, in order."""
-    return [(str(body["event"]), _job(body)) for body in receiver.deliveries(path)]
-
-
-def _job(body: Any) -> str:
-    value = body["job"]
-    return str(value["name"] if isinstance(value, dict) else value)
+    """(event, job) of everything that was sent to one path, in order. The body is a CloudEvent."""
+    return [(str(body["data"]["event"]), str(body["data"]["job"])) for body in receiver.deliveries(path)]
 
 
 def until_file(path: object) -> str:

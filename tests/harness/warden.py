@@ -21,7 +21,7 @@ from typing import Any, Literal, Self, TypeVar
 
 import yaml
 
-from tests.harness.manifests import Document
+from tests.harness.manifests import Document, instant
 from tests.harness.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -211,12 +211,12 @@ class Warden:
             for one in self.items("runs")
             if job in (None, one["spec"]["job"]) and state in (None, one["status"]["state"])
         ]
-        return sorted(found, key=lambda one: (one["metadata"]["creationTimestamp"], one["spec"].get("attempt", 1)))
+        return sorted(found, key=lambda one: (instant(one["metadata"]["creationTimestamp"]), one["spec"]["attempt"]))
 
     def queue(self, job: str | None = None) -> list[Document]:
         """Dispatches that wait, of one job if asked, in order of their instants."""
         found = [one for one in self.items("queue") if job in (None, one["spec"]["job"])]
-        return sorted(found, key=lambda one: one["spec"]["scheduledFor"])
+        return sorted(found, key=lambda one: instant(one["spec"]["scheduledFor"]))
 
     def approvals(self, job: str | None = None) -> list[Document]:
         """Approvals, of one job if asked."""
