@@ -1,0 +1,1 @@
+"""What the controller serves: metrics and probes over HTTP, and the control socket of the command line."""

@@ -1,0 +1,251 @@
+"""Resolving a NotificationTarget when a message is sent: references become secrets, in memory only.
+
+The sender gives the target's spec as stored (references, never secrets) and takes a `Target`. Whatever is wrong fails closed: nothing is
+read that the settings do not allow, and no message is sent with half of its secrets.
+
+Invariant: no error of this module contains what a reference points at.
+"""
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from controller.base.errors import DeliveryFailed
+from controller.notifications.errors import DeliveryRefused
+
+_LARGEST_SECRET = 64 * 1024
+
+
+class EnvRef(msgspec.Struct, frozen=True):
+    """A variable of the controller's own environment."""
+
+    name: str
+
+
+class FileRef(msgspec.Struct, frozen=True):
+    """A file on the controller's host."""
+
+    path: str
+
+
+class SecretSource(msgspec.Struct, frozen=True, rename="camel"):
+    """Exactly one is set."""
+
+    env_ref: EnvRef | None = None
+    file_ref: FileRef | None = None
+
+
+class HeaderSource(msgspec.Struct, frozen=True, rename="camel"):
+    """A header and where its value is read."""
+
+    name: str
+    value_from: SecretSource
+
+
+class WebhookSpec(msgspec.Struct, frozen=True, rename="camel"):
+    """Exactly one of url and url_from is set."""
+
+    url: str | None = None
+    url_from: SecretSource | None = None
+    headers_from: tuple[HeaderSource, ...] = ()
+    signing_key_from: SecretSource | None = None
+
+
+class TargetSpec(msgspec.Struct, frozen=True):
+    """The spec of a NotificationTarget; exactly one is set."""
+
+    apprise_url_from: SecretSource | None = msgspec.field(default=None, name="appriseURLFrom")
+    webhook: WebhookSpec | None = None
+    allowed_namespaces: tuple[str, ...] = msgspec.field(default=(), name="allowedNamespaces")
+
+
+class AppriseTarget(msgspec.Struct, frozen=True):
+    """An apprise URL; all of it is secret."""
+
+    url: str
+
+    def __repr__(self) -> str:
+        return "AppriseTarget(***)"
+
+
+class WebhookTarget(msgspec.Struct, frozen=True):
+    """Where to post, with which headers, signed with which keys (newest first; none: unsigned)."""
+
+    url: str
+    headers: Mapping[str, str] = {}
+    keys: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return "WebhookTarget(***)"
+
+
+Target = AppriseTarget | WebhookTarget
+
+
+class Allowed(msgspec.Struct, frozen=True):
+    """What references may read: variables by name, files inside folders. Nothing by default."""
+
+    env: frozenset[str] = frozenset()
+    folders: tuple[Path, ...] = ()
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """A target with its secrets, and every text that has to be masked while it is in use."""
+
+    target: Target
+    secrets: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return "Resolved(***)"
+
+
+def resolve(spec: bytes, allowed: Allowed, environment: Mapping[str, str]) -> Resolved:
+    """Read what the target's references point at. Blocks on files: call it on a worker thread.
+
+    Errors: DeliveryRefused when the settings do not allow it or the spec is damaged; DeliveryFailed (backoff) when the variable or file
+    is missing, empty or unreadable, since that can be mended without touching the target.
+    """
+    try:
+        declared = msgspec.json.decode(spec, type=TargetSpec)
+    except msgspec.MsgspecError:
+        raise DeliveryRefused("the stored spec of the target cannot be read; apply its manifest again") from None
+    read = _Reader(allowed, environment)
+    if declared.apprise_url_from is not None:
+        url = read("spec.appriseURLFrom", declared.apprise_url_from)
+        return Resolved(AppriseTarget(url), (url, *_parts(url)))
+    if declared.webhook is not None:
+        return _webhook(declared.webhook, read)
+    raise DeliveryRefused("the target declares neither appriseURLFrom nor webhook")
+
+
+def permits(spec: bytes, namespace: str) -> bool:
+    """Whether a cluster target lets jobs of `namespace` use it; a spec that cannot be read lets nobody. Pure."""
+    try:
+        allowed = msgspec.json.decode(spec, type=TargetSpec).allowed_namespaces
+    except msgspec.MsgspecError:
+        return False
+    return "*" in allowed or namespace in allowed
+
+
+def _webhook(webhook: WebhookSpec, read: "_Reader") -> Resolved:
+    secrets: list[str] = []
+    if webhook.url_from is not None:
+        url = read("spec.webhook.urlFrom", webhook.url_from)
+        secrets += [url, *_parts(url)]
+    elif webhook.url is not None:
+        url = webhook.url
+    else:
+        raise DeliveryRefused("spec.webhook declares neither url nor urlFrom")
+    headers = {}
+    for index, header in enumerate(webhook.headers_from):
+        value = read(f"spec.webhook.headersFrom[{index}]", header.value_from)
+        if any(character in value for character in "\r\n\0"):
+            raise DeliveryRefused(f"the value of the header {header.name} has a line break, which no header may have")
+        headers[header.name] = value
+        # `Authorization: Bearer TOKEN`: the token alone is a secret, too.
+        secrets += [value, *value.split()]
+    keys: tuple[str, ...] = ()
+    if webhook.signing_key_from is not None:
+        text = read("spec.webhook.signingKeyFrom", webhook.signing_key_from)
+        keys = tuple(line.strip() for line in text.splitlines() if line.strip())
+        secrets += [text, *keys, *(key.removeprefix("whsec_") for key in keys)]
+    return Resolved(WebhookTarget(url, headers, keys), tuple(secrets))
+
+
+class _Reader:
+    """Reads one reference; `field` is where it stands in the manifest, for messages."""
+
+    def __init__(self, allowed: Allowed, environment: Mapping[str, str]) -> None:
+        self._allowed = allowed
+        self._environment = environment
+
+    def __call__(self, field: str, source: SecretSource) -> str:
+        if source.env_ref is not None:
+            value = self._variable(f"{field}.envRef", source.env_ref.name)
+        elif source.file_ref is not None:
+            value = self._file(f"{field}.fileRef", Path(source.file_ref.path))
+        else:
+            raise DeliveryRefused(f"{field} names neither envRef nor fileRef")
+        if not value.strip():
+            raise DeliveryFailed(f"{field} points at something that is empty")
+        return value
+
+    def _variable(self, field: str, name: str) -> str:
+        if name not in self._allowed.env:
+            raise DeliveryRefused(
+                f"{field}: the variable {name} may not be read; add it to settings.allowEnv of the controller"
+            )
+        value = self._environment.get(name)
+        if value is None:
+            raise DeliveryFailed(f"{field}: the controller's environment has no variable {name}")
+        return value
+
+    def _file(self, field: str, path: Path) -> str:
+        try:
+            real = path.resolve(strict=True)
+            folders = [folder.resolve() for folder in self._allowed.folders]
+        except (OSError, RuntimeError):
+            # Whether a file outside of what is allowed exists is nobody's business.
+            if not any(Path(os.path.normpath(path)).is_relative_to(folder) for folder in self._allowed.folders):
+                raise self._not_allowed(field, path) from None
+            raise DeliveryFailed(f"{field}: there is no file {path}") from None
+        if not any(real.is_relative_to(folder) for folder in folders):
+            raise self._not_allowed(field, path)
+        try:
+            return _read_text(real)
+        except UnicodeDecodeError:
+            raise DeliveryRefused(f"{field}: {path} is not UTF-8 text") from None
+        except OSError as error:
+            raise DeliveryFailed(f"{field}: {path} cannot be read: {error.strerror}") from None
+
+    @staticmethod
+    def _not_allowed(field: str, path: Path) -> DeliveryRefused:
+        return DeliveryRefused(
+            f"{field}: {path} is in no folder that may be read; add its folder to settings.allowFiles of the controller"
+        )
+
+
+def _read_text(path: Path) -> str:
+    # The path is resolved, so a link in its place now is somebody's trick; without O_NONBLOCK a pipe would stop us for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(0, "it is not a regular file")
+        data = file.read(_LARGEST_SECRET + 1)
+    if len(data) > _LARGEST_SECRET:
+        raise OSError(0, "it is larger than 64 KiB")
+    text = data.decode()
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _parts(url: str) -> Iterator[str]:
+    """The parts of a secret URL that libraries show alone: user, password, path segments, query values. Pure."""
+    try:
+        split = urlsplit(url)
+        found = [
+            split.netloc.rpartition("@")[0],
+            split.username,
+            split.password,
+            split.path,
+            split.query,
+            split.fragment,
+        ]
+    except ValueError:
+        return
+    found += split.path.split("/")
+    found += [value for pair in split.query.split("&") for value in pair.partition("=")[2:]]
+    if split.scheme not in {"http", "https"}:
+        # Most apprise services keep a token where a host would be.
+        found.append(split.netloc.rpartition("@")[2])
+    if split.password:
+        yield split.password
+    for part in found:
+        # Short words are names of things; masking them would leave no message to read.
+        if part and len(part) >= 8:
+            yield part
+            if unquote(part) != part:
+                yield unquote(part)
