@@ -1,0 +1,142 @@
+"""Which kinds there are: names, scope, and what is said of those that are refused. Read by everyone; imports nothing slow.
+
+The models of `controller.kinds.models` and this table name the same kinds; a test compares them.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+GROUP = "jobwarden.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+DEFAULT_NAMESPACE = "default"
+CONFIGURATION = "ControllerConfiguration"
+
+
+class Column(msgspec.Struct, frozen=True):
+    """One column of `kubectl get`: its heading, its type, where the value is, and the sentence that `explain` shows."""
+
+    name: str
+    type: str
+    path: str
+    description: str
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """One kind as the API knows it.
+
+    `verb` is None for kinds that people write in files, else the hint that replaces them there. `selectable` are the JSON paths that the API
+    server can filter by.
+    """
+
+    name: str
+    plural: str
+    short: str
+    summary: str
+    namespaced: bool = True
+    max_name: int = 63
+    verb: str | None = None
+    columns: tuple[Column, ...] = ()
+    selectable: tuple[str, ...] = ()
+
+
+_READY = Column("READY", "string", ".status.ready", "Whether the document is accepted and its references are resolved.")
+_AGE = Column("AGE", "date", ".metadata.creationTimestamp", "Time since the resource was created.")
+_SLOTS = Column("SLOTS", "integer", ".spec.slots", "How many slots may be held at once.")
+_HELD = Column("HELD", "integer", ".status.held", "How many slots are held now.")
+_WAITING = Column("WAITING", "integer", ".status.waiting", "How many dispatches wait for slots.")
+_JOB = Column("JOB", "string", ".spec.jobRef.name", "The job that is meant.")
+
+SCHEDULED_JOB = Kind(
+    name="ScheduledJob",
+    plural="scheduledjobs",
+    short="sjob",
+    summary="One job: when it runs, what it runs, and under which limits.",
+    max_name=52,  # a run is named <job>-<8 characters>, and that must fit where Kubernetes allows 63
+    columns=(
+        Column("SCHEDULE", "string", ".status.schedule", "When the job fires."),
+        Column("TARGET", "string", ".status.target", "What the job runs: shell, exec or watchdog."),
+        Column("SUSPEND", "boolean", ".spec.suspend", "Whether new schedule firings are stopped."),
+        _READY,
+        Column("LAST", "string", ".status.lastRun.state", "How the last run ended."),
+        Column("NEXT", "date", ".status.nextRunAt", "The next instant of the schedule."),
+        _AGE,
+    ),
+    selectable=(".spec.suspend", ".status.ready", ".status.target"),
+)
+RUN_REQUEST = Kind(
+    name="RunRequest",
+    plural="runrequests",
+    short="rreq",
+    summary="Asks for one run of a job, with parameters, without the right to edit the job.",
+    verb="A run is requested with `jobwarden trigger NAME -p key=value`; remove the document from the file",
+    columns=(_JOB, Column("RUN", "string", ".status.runName", "The run that was made."), _AGE),
+    selectable=(".spec.jobRef.name",),
+)
+APPROVAL = Kind(
+    name="Approval",
+    plural="approvals",
+    short="appr",
+    summary="One request for a decision. Made by the controller; people decide.",
+    verb="Approvals are made by the controller and decided with `jobwarden approve ID` or `jobwarden reject ID`; remove the document from the file",
+    columns=(
+        _JOB,
+        Column("STATE", "string", ".status.state", "Where the request stands."),
+        Column("EXPIRES", "date", ".status.expiresAt", "When the request times out."),
+        _AGE,
+    ),
+    selectable=(".spec.jobRef.name", ".status.state"),
+)
+RESOURCE_POOL = Kind(
+    name="ResourcePool",
+    plural="resourcepools",
+    short="rpool",
+    summary="How many slots jobs of this namespace may hold at once.",
+    columns=(_SLOTS, _HELD, _WAITING, _READY, _AGE),
+    selectable=(".status.ready",),
+)
+CLUSTER_RESOURCE_POOL = Kind(
+    name="ClusterResourcePool",
+    plural="clusterresourcepools",
+    short="crpool",
+    summary="How many slots jobs of the namespaces that it names may hold at once, all together.",
+    namespaced=False,
+    columns=(_SLOTS, _HELD, _WAITING, _READY, _AGE),
+    selectable=(".status.ready",),
+)
+NOTIFICATION_TARGET = Kind(
+    name="NotificationTarget",
+    plural="notificationtargets",
+    short="ntarget",
+    summary="A named place that jobs of this namespace can tell things to.",
+    columns=(_READY, _AGE),
+    selectable=(".status.ready",),
+)
+CLUSTER_NOTIFICATION_TARGET = Kind(
+    name="ClusterNotificationTarget",
+    plural="clusternotificationtargets",
+    short="cntarget",
+    summary="A named place that jobs of the namespaces that it names can tell things to.",
+    namespaced=False,
+    columns=(_READY, _AGE),
+    selectable=(".status.ready",),
+)
+
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        SCHEDULED_JOB,
+        RUN_REQUEST,
+        APPROVAL,
+        RESOURCE_POOL,
+        CLUSTER_RESOURCE_POOL,
+        NOTIFICATION_TARGET,
+        CLUSTER_NOTIFICATION_TARGET,
+    )
+}
+
+
+def schema_file(kind: str) -> str:
+    """The file name of a kind's JSON Schema: `ScheduledJob` → `scheduledjob.schema.json`. Pure."""
+    return f"{kind.lower()}.schema.json"

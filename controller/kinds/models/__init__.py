@@ -1,0 +1,29 @@
+"""The models: the one source of truth for schemas, CRDs and defaults. Pydantic lives here and nowhere else.
+
+Only `generate` and tests import this package; at run time the generated JSON Schemas stand for it, because importing pydantic takes longer than
+`jobwarden get`.
+"""
+
+from collections.abc import Mapping
+
+from controller.kinds.models.approval import ApprovalSpec, ApprovalStatus
+from controller.kinds.models.base import Model
+from controller.kinds.models.meta import Status
+from controller.kinds.models.notification_target import (
+    ClusterNotificationTargetSpec,
+    NotificationTargetSpec,
+    NotificationTargetStatus,
+)
+from controller.kinds.models.resource_pool import ClusterResourcePoolSpec, ResourcePoolSpec, ResourcePoolStatus
+from controller.kinds.models.run_request import RunRequestSpec, RunRequestStatus
+from controller.kinds.models.scheduled_job import ScheduledJobSpec, ScheduledJobStatus
+
+MODELS: Mapping[str, tuple[type[Model], type[Status]]] = {
+    "ScheduledJob": (ScheduledJobSpec, ScheduledJobStatus),
+    "RunRequest": (RunRequestSpec, RunRequestStatus),
+    "Approval": (ApprovalSpec, ApprovalStatus),
+    "ResourcePool": (ResourcePoolSpec, ResourcePoolStatus),
+    "ClusterResourcePool": (ClusterResourcePoolSpec, ResourcePoolStatus),
+    "NotificationTarget": (NotificationTargetSpec, NotificationTargetStatus),
+    "ClusterNotificationTarget": (ClusterNotificationTargetSpec, NotificationTargetStatus),
+}

@@ -1,0 +1,136 @@
+"""ControllerConfiguration: what `jobwarden.yaml` may say. Command-line options win over it."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from controller.kinds.models.base import (
+    Duration,
+    EnvName,
+    Model,
+    Name,
+    Quantity,
+    Rule,
+    Url,
+    at_most_one,
+    exactly_one,
+    list_of,
+)
+from controller.kinds.models.meta import TargetRef
+
+Path = Annotated[str, Field(min_length=1, max_length=4096)]
+GitName = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\s~^:?*\[\\-][^\s~^:?*\[\\]*$")]
+
+
+class DirectorySource(Model):
+    """A folder of manifests that is watched."""
+
+    path: Path = Field(description="The folder; a relative one counts from the folder of this configuration file.")
+    rescan_interval: Duration = Field("1m", description="How often the folder is read even if nothing was noticed.")
+
+
+class GitSource(Model):
+    """A Git repository that is pulled."""
+
+    unions: ClassVar[tuple[Rule, ...]] = (at_most_one("branch", "tag", "commit"),)
+
+    url: Annotated[str, Field(min_length=1, max_length=2048, pattern=r"^[^\s-][^\s]*$")] = Field(
+        description="Anything that `git clone` takes. Credentials belong to git's own means: SSH agent, credential helper."
+    )
+    branch: GitName | None = Field(None, description="The branch to follow. Default: the one that the remote names.")
+    tag: GitName | None = Field(None, description="The tag to use.")
+    commit: Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")] | None = Field(
+        None, description="The commit to use, in full."
+    )
+    path: Annotated[str, Field(max_length=4096, pattern=r"^([^/].*)?$")] = Field(
+        "", description="Folder inside the repository."
+    )
+    interval: Duration = Field("1m", description="How often the remote is asked.")
+    timeout: Duration = Field("1m", description="How long one fetch may take.")
+    verify_commit: bool = Field(
+        default=False, description="Use only commits whose signature `git verify-commit` accepts."
+    )
+
+
+KindName = Literal[
+    "ScheduledJob", "ResourcePool", "ClusterResourcePool", "NotificationTarget", "ClusterNotificationTarget"
+]
+
+
+class Source(Model):
+    """One place that documents come from."""
+
+    unions: ClassVar[tuple[Rule, ...]] = (exactly_one("directory", "git"),)
+
+    name: Name = Field(description="Unique among the sources; what it applies is owned under this name.")
+    directory: DirectorySource | None = Field(None, description="A folder.")
+    git: GitSource | None = Field(None, description="A Git repository.")
+    namespace: Name | None = Field(
+        None, description="Every namespaced resource of the source is put into this namespace, whatever it says."
+    )
+    allowed_kinds: list[KindName] | None = Field(
+        None,
+        min_length=1,
+        max_length=5,
+        description="Only these kinds may come from the source. Default: all.",
+        json_schema_extra=list_of(""),
+    )
+
+
+class Limits(Model):
+    """How much happens at once."""
+
+    starts: int = Field(8, ge=1, le=256, description="How many runs are being started at once.")
+    running: int = Field(256, ge=1, le=100000, description="How many runs go on at once.")
+
+
+class RunLog(Model):
+    """The full output of each run, in files."""
+
+    limit: Quantity = Field("64Mi", description="How much of a run's output is kept; the rest is counted and dropped.")
+
+
+class ControllerSettings(Model):
+    """What jobs may reach, and what they get without asking."""
+
+    allow_env: list[EnvName] = Field(
+        default=[],
+        max_length=256,
+        description="Variables of the controller's environment that `envRef` may read.",
+        json_schema_extra=list_of(""),
+    )
+    allow_files: list[Annotated[str, Field(pattern=r"^/", max_length=4096)]] = Field(
+        default=[], max_length=256, description="Folders whose files `fileRef` may read.", json_schema_extra=list_of("")
+    )
+    default_notification_target: TargetRef | None = Field(
+        None, description="Told about Failed and Missed of every job that does not say itself whom to tell about them."
+    )
+    run_log: RunLog | None = Field(None, description="The full output of each run.")
+
+
+class ControllerConfiguration(Model):
+    """How one controller runs."""
+
+    sources: list[Source] = Field(
+        default=[], max_length=64, description="Where documents come from.", json_schema_extra=list_of("name")
+    )
+    db: Annotated[str, Field(min_length=1, max_length=2048, pattern=r"^(sqlite|postgresql):")] | None = Field(
+        None, description="URL of the database: sqlite:///… or postgresql://…. Default: SQLite in the state folder."
+    )
+    state_dir: Path | None = Field(
+        None, description="Folder for the database and the controller's own files. Default: $XDG_STATE_HOME/jobwarden."
+    )
+    log_dir: Path | None = Field(None, description="Folder for run logs. Default: in the state folder.")
+    status_dir: Path | None = Field(
+        None, description="Folder that the status of every resource is written to. Default: none."
+    )
+    metrics_addr: (
+        Annotated[str, Field(max_length=261, pattern=r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]*):[0-9]{1,5}$")] | None
+    ) = Field(None, description="HOST:PORT for /metrics, /healthz and /readyz. Default: none.")
+    heartbeat_url: Url | None = Field(
+        None, alias="heartbeatURL", description="URL that is asked regularly, but only while the controller works."
+    )
+    limits: Limits | None = Field(None, description="How much happens at once.")
+    settings: ControllerSettings | None = Field(
+        None, description="What jobs may reach, and what they get without asking."
+    )
