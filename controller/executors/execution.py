@@ -1,0 +1,353 @@
+"""One run of the Local executor: from the process that was just started to its result.
+
+`local` makes a `LocalExecution` for each start. A run ends with its main process. What that leaves behind in its session gets TERM, the grace period,
+and KILL before the run counts as ended; what had moved to a session of its own (a deliberate daemon) is let go. A timeout and a stop end
+everything that carries the run's name, wherever it moved.
+
+Invariant: the main process is signalled only while it has not been reaped, so its number cannot be somebody else's.
+"""
+
+import asyncio
+import contextlib
+import os
+import select
+import signal
+import threading
+from datetime import datetime, timedelta
+
+import msgspec
+
+from controller.base.clock import Clock
+from controller.executors import outputs, processes
+from controller.executors.output import Tail
+from controller.executors.poller import Poller
+from controller.executors.processes import Session
+from controller.executors.protocol import ExecutionRequest, ExecutionResult, Handle, OnEnd
+from controller.executors.runlog import LogWriter, RunLog
+from controller.executors.spawn import Spawned
+from controller.executors.tree import Ending, Scanner, Wanted
+
+_READ = 65536  # bytes a read; what a pipe holds
+_DRAIN = 32  # reads after the end: a pipe holds at most 1 MiB, unless somebody goes on printing
+
+
+class Facilities(msgspec.Struct, frozen=True):
+    """What the runs of an executor share."""
+
+    clock: Clock
+    loop: asyncio.AbstractEventLoop
+    poller: Poller
+    logs: LogWriter
+    scanner: Scanner
+    host: str
+
+
+class _Stream:
+    """Our end of one pipe."""
+
+    __slots__ = ("_execution", "_poller", "fd", "tail", "watched")
+
+    def __init__(self, execution: "LocalExecution", poller: Poller, keep: int) -> None:
+        self.fd = -1  # -1: everybody has closed the other end, and so have we
+        self.tail = Tail(keep)
+        self.watched = False
+        self._execution = execution
+        self._poller = poller
+
+    def watch(self) -> None:
+        if self.fd >= 0 and not self.watched:
+            self._poller.watch(self.fd, self._ready)
+            self.watched = True
+
+    def unwatch(self) -> None:
+        if self.watched:
+            self._poller.forget(self.fd)
+            self.watched = False
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            self.unwatch()
+            os.close(self.fd)
+            self.fd = -1
+
+    def _ready(self) -> None:
+        self._execution.read(self)
+
+
+class LocalExecution:
+    """See `protocol.Execution`. Everything is for the event loop's thread."""
+
+    def __init__(self, facilities: Facilities, request: ExecutionRequest, on_end: OnEnd) -> None:
+        self.request = request
+        self.started_at = facilities.clock.now()
+        self.last_output_at: datetime | None = None
+        self._with = facilities
+        self._on_end = on_end
+        self._began = facilities.loop.time()
+        self._since = processes.now_ticks()
+        self._stdout = _Stream(self, facilities.poller, request.keep_bytes)
+        self._stderr = _Stream(self, facilities.poller, request.keep_bytes)
+        self._log: RunLog | None = None
+        self._pid: int | None = None  # None: not started
+        self._code: int | None = None  # as in waitpid: negative for signals; None: not reaped
+        self._pidfd = -1
+        self._handle: Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._ending: Ending | None = None
+        self._timed_out = False
+        self._stop_reason: str | None = None
+        self._ended = False
+
+    @property
+    def handle(self) -> Handle | None:
+        """The process; its start time is looked up when first asked for, so ask while it runs."""
+        if self._handle is None and self._pid is not None:
+            start = 0 if self._code is not None else processes.start_ticks(self._pid)
+            self._handle = Handle(
+                pid=self._pid, pid_start=start, pgid=self._pid, boot_id=processes.boot_id(), host=self._with.host
+            )
+        return self._handle
+
+    @property
+    def output_bytes(self) -> int:
+        """What was printed so far, both streams together."""
+        return self._stdout.tail.total + self._stderr.tail.total
+
+    def stop(self, reason: str) -> None:
+        """End the whole tree: TERM, grace, KILL. See `protocol.Execution`."""
+        if self._pid is None or self._code is not None or self._ending is not None:
+            return
+        self._stop_reason = reason
+        self._end_tree(self._pid)
+
+    # The beginning
+
+    def begin(self, spawned: Spawned) -> None:
+        """Take charge of a process that has just been started."""
+        self._pid = spawned.pid
+        self._stdout.fd, self._stderr.fd = spawned.stdout, spawned.stderr
+        try:
+            self._pidfd = os.pidfd_open(spawned.pid)
+            self._with.poller.watch(self._pidfd, self._exited)
+        except (AttributeError, OSError):
+            # No pidfds on this system, or no descriptor left: a thread is dearer, and needs none.
+            self._close_pidfd()
+            threading.Thread(target=self._wait, args=(spawned.pid,), name="jobwarden-wait", daemon=True).start()
+        self._timer = self._with.loop.call_later(self.request.timeout.total_seconds(), self._time_out)
+
+    def not_started(self, message: str) -> None:
+        """End without a process."""
+        self._ended = True
+        self._on_end(self._result(start_error=message))
+
+    # While it runs
+
+    def watch_output(self) -> None:
+        """Read the pipes from now on as they fill."""
+        if not self._ended:
+            self._stdout.watch()
+            self._stderr.watch()
+
+    def read(self, stream: _Stream) -> bool:
+        """Take what one pipe holds. False: nothing now, or nothing ever again."""
+        try:
+            data = os.read(stream.fd, _READ)
+        except BlockingIOError:
+            return False
+        if not data:
+            stream.close()
+            return False
+        stream.tail.add(data)
+        self.last_output_at = self._with.clock.now()
+        if self.request.log_path is not None:
+            self._write_log(data, stream)
+        return True
+
+    def _write_log(self, data: bytes, stream: _Stream) -> None:
+        logs = self._with.logs
+        if self._log is None:
+            assert self.request.log_path is not None
+            self._log = RunLog(logs, self.request.log_path, self.request.log_limit)
+        self._log.write(data)
+        if logs.full and stream.watched and self._log.wanting:
+            stream.unwatch()
+            logs.when_room(self._log, self.watch_output)
+
+    def _time_out(self) -> None:
+        assert self._pid is not None
+        self._timed_out = True
+        self._end_tree(self._pid)
+
+    def _end_tree(self, pid: int) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._ending = self._begin_ending(Session(pid), everywhere=True)
+
+    def _begin_ending(self, session: Session, *, everywhere: bool) -> Ending:
+        self.watch_output()
+        return Ending(
+            loop=self._with.loop,
+            poller=self._with.poller,
+            scanner=self._with.scanner,
+            wanted=Wanted(self.request.run, session, self._since, everywhere),
+            grace=self.request.grace.total_seconds(),
+            done=self._finish,
+        )
+
+    # The end
+
+    def _wait(self, pid: int) -> None:
+        """On a thread of its own, where there is no pidfd."""
+        code = _wait_for(pid, 0)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._with.loop.call_soon_threadsafe(self._reaped, pid, code)
+
+    def _exited(self) -> None:
+        """The pidfd says that the main process has ended."""
+        if self._pid is not None and self._code is None:
+            self._reaped(self._pid, _wait_for(self._pid, os.WNOHANG))
+
+    def _reaped(self, pid: int, code: int | None) -> None:
+        """Read what the main process printed last, and see whether it left anything behind."""
+        if code is None:
+            return
+        self._code = code
+        self._close_pidfd()
+        if self._ended:
+            return  # it was given up as one that cannot be killed, and has gone after all
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._ending is not None:
+            self._ending.main_ended(Session(pid, processes.now_ticks()))
+            return
+        open_pipes = self._drain()
+        if open_pipes or processes.signal_group(pid, 0):
+            self._ending = self._begin_ending(Session(pid, processes.now_ticks()), everywhere=False)
+        else:
+            self._finish()
+
+    def _drain(self) -> bool:
+        """Read what the pipes hold. True: somebody still has the other end of one."""
+        for stream in (self._stdout, self._stderr):
+            for _ in range(_DRAIN):
+                if stream.fd < 0 or not self.read(stream):
+                    break
+        return self._stdout.fd >= 0 or self._stderr.fd >= 0
+
+    def _finish(self) -> None:
+        """Nothing is left of the run, or nothing can be done about what is: collect the result."""
+        self._drain()
+        self._ended = True
+        self._stdout.close()
+        self._stderr.close()
+        result = self._collect()
+        log = self._log
+        if log is None:
+            self._on_end(result)
+        else:
+            log.close(lambda: self._on_end(_with_log(result, log)))
+
+    def _collect(self) -> ExecutionResult:
+        code = self._code
+        taken = self._take_outputs(succeeded=code == 0 and not self._timed_out and self._stop_reason is None)
+        found, survivors = (0, 0) if self._ending is None else (len(self._ending.found), self._ending.survivors)
+        return self._result(
+            exit_code=code if code is not None and code >= 0 else None,
+            signal=_signal_name(-code) if code is not None and code < 0 else None,
+            taken=taken,
+            leftovers=found - survivors,
+            survivors=survivors + (code is None),
+        )
+
+    def _take_outputs(self, *, succeeded: bool) -> outputs.Outputs:
+        """The values that the run gave; the file is removed either way."""
+        path = self.request.output_path
+        if path is None or not os.path.lexists(path):
+            return outputs.Outputs()
+        taken = outputs.take(path) if succeeded else None
+        self._with.logs.unlink(path)
+        return taken or outputs.Outputs()
+
+    def _result(
+        self,
+        *,
+        exit_code: int | None = None,
+        signal: str | None = None,
+        start_error: str | None = None,
+        taken: outputs.Outputs | None = None,
+        leftovers: int = 0,
+        survivors: int = 0,
+    ) -> ExecutionResult:
+        stdout, stderr = self._stdout.tail, self._stderr.tail
+        taken = taken or outputs.Outputs()
+        return ExecutionResult(
+            run=self.request.run,
+            started_at=self.started_at,
+            finished_at=self._with.clock.now(),
+            duration=timedelta(seconds=self._with.loop.time() - self._began),
+            exit_code=exit_code,
+            signal=signal,
+            timed_out=self._timed_out,
+            cancelled=self._stop_reason is not None,
+            stop_reason=self._stop_reason,
+            start_error=start_error,
+            stdout=stdout.data,
+            stderr=stderr.data,
+            stdout_bytes=stdout.total,
+            stderr_bytes=stderr.total,
+            truncated=stdout.truncated or stderr.truncated,
+            outputs=taken.values,
+            outputs_error=taken.error,
+            leftovers=leftovers,
+            survivors=survivors,
+        )
+
+    def abandon(self) -> None:
+        """Kill the tree as far as it is known, and never call `on_end`."""
+        self._ended = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._ending is not None:
+            self._ending.abandon()
+        if self._pid is not None and self._code is None:
+            processes.signal_group(self._pid, signal.SIGKILL)
+            if self._pidfd >= 0:
+                waiting = select.poll()
+                waiting.register(self._pidfd, select.POLLIN)
+                waiting.poll(1000)
+                _wait_for(self._pid, os.WNOHANG)
+        if self._log is not None:
+            self._log.close(_nothing)
+        self._close_pidfd()
+        self._stdout.close()
+        self._stderr.close()
+
+    def _close_pidfd(self) -> None:
+        if self._pidfd >= 0:
+            self._with.poller.forget(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+
+def _wait_for(pid: int, options: int) -> int | None:
+    """Reap a child: its exit code, or minus the signal; None: it still runs."""
+    try:
+        reaped, status = os.waitpid(pid, options)
+    except ChildProcessError:
+        return 255  # somebody else reaped it, which is a defect; it must not look like a success
+    return os.waitstatus_to_exitcode(status) if reaped else None
+
+
+def _nothing() -> None:
+    """For what nobody waits for."""
+
+
+def _with_log(result: ExecutionResult, log: RunLog) -> ExecutionResult:
+    return msgspec.structs.replace(result, log_bytes=log.size, log_truncated=log.truncated, log_error=log.error)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIG{number}"  # a real-time signal between the named ends

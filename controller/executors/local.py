@@ -1,0 +1,83 @@
+"""The Local executor: a run is a process of this host, in a session of its own.
+
+`dispatch` calls `start` on the event loop's thread and gets `on_end` there. A short run costs no task, no thread and no timer of its own beside the
+timeout: its pidfd tells of the end, and its pipes are read then; only a run that lives longer than a few milliseconds has its pipes watched.
+
+Invariant: every start ends in exactly one `on_end`: at the latest after `timeout + grace`, plus ten seconds for a kernel or a disk that does not answer.
+"""
+
+import asyncio
+import os
+import socket
+
+from controller.base.clock import Clock
+from controller.executors import poller
+from controller.executors.execution import Facilities, LocalExecution
+from controller.executors.protocol import Execution, ExecutionRequest, ExecutionResult, OnEnd
+from controller.executors.runlog import LogWriter
+from controller.executors.spawn import NotStarted, keep_descriptors_private, spawn
+from controller.executors.tree import Scanner
+
+_YOUNG = 0.005  # seconds; a run's pipes stay unwatched for between one and two of these
+
+
+class LocalExecutor:
+    """Runs requests as processes of this host. Everything is for the event loop's thread."""
+
+    def __init__(self, clock: Clock, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._loop = loop if loop is not None else asyncio.get_running_loop()
+        self._facilities = Facilities(
+            clock=clock,
+            loop=self._loop,
+            poller=poller.make(self._loop),
+            logs=LogWriter(self._loop),
+            scanner=Scanner(self._loop),
+            host=socket.gethostname(),
+        )
+        self._running: set[LocalExecution] = set()
+        keep_descriptors_private()
+        self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._young: list[LocalExecution] = []
+        self._older: list[LocalExecution] = []
+        self._growing: asyncio.TimerHandle | None = None
+
+    def start(self, request: ExecutionRequest, on_end: OnEnd) -> Execution:
+        """Start the process now. See `protocol.Executor`."""
+
+        def end(result: ExecutionResult) -> None:
+            self._running.discard(execution)
+            on_end(result)
+
+        execution = LocalExecution(self._facilities, request, end)
+        self._running.add(execution)
+        spawned = spawn(request.argv, request.env, request.cwd, self._null)
+        if isinstance(spawned, NotStarted):
+            self._loop.call_soon(execution.not_started, spawned.message)
+        else:
+            execution.begin(spawned)
+            self._watch_later(execution)
+        return execution
+
+    def close(self) -> None:
+        """Kill what still runs, without telling anybody, and let go of everything."""
+        for execution in self._running:
+            execution.abandon()
+        self._running.clear()
+        if self._growing is not None:
+            self._growing.cancel()
+        self._facilities.poller.close()
+        self._facilities.scanner.close()
+        self._facilities.logs.close()
+        os.close(self._null)
+
+    def _watch_later(self, execution: LocalExecution) -> None:
+        self._young.append(execution)
+        if self._growing is None:
+            self._growing = self._loop.call_later(_YOUNG, self._grow)
+
+    def _grow(self) -> None:
+        """Watch the output of those that have lived through a whole period."""
+        for execution in self._older:
+            execution.watch_output()
+        self._older, self._young = self._young, []
+        self._growing = self._loop.call_later(_YOUNG, self._grow) if self._older else None

@@ -1,0 +1,71 @@
+"""The values that a run gives to others: `key=value` lines in the file that $JOBWARDEN_OUTPUT names.
+
+`local` takes the file once the process has ended with 0; chains read the values as parameters.
+Invariant: whatever the process left at that path (a directory, a FIFO, a gigabyte), reading it neither blocks nor fails the run.
+"""
+
+import errno
+import os
+import re
+import stat
+from pathlib import Path
+
+import msgspec
+
+LIMIT = 4096  # bytes in all, as much as a Pod's termination message may hold
+_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
+
+
+class Outputs(msgspec.Struct, frozen=True):
+    """Either values, or why there are none."""
+
+    values: dict[str, str] = {}
+    error: str | None = None
+
+
+def parse(data: bytes) -> Outputs:
+    """Read `key=value` lines. Pure.
+
+    Shape:  keys are letters, digits, `_`, `.`, `-`, at most 63, starting with a letter or `_`; the value is all that follows the first `=`. Empty lines
+            do not count, and the last of several lines with one key wins. One bad line spoils the whole: half of the values would mislead.
+    """
+    if len(data) > LIMIT:
+        return Outputs(
+            error=f"$JOBWARDEN_OUTPUT holds more than {LIMIT} bytes: write less, or pass the name of a file instead"
+        )
+    values: dict[str, str] = {}
+    for number, raw in enumerate(data.split(b"\n"), start=1):
+        line = raw.removesuffix(b"\r")
+        if not line.strip():
+            continue
+        try:
+            key, equals, value = line.decode("utf-8").partition("=")
+        except UnicodeDecodeError:
+            return Outputs(error=f"$JOBWARDEN_OUTPUT, line {number}: not UTF-8")
+        if not equals or not _KEY.fullmatch(key):
+            return Outputs(
+                error=f"$JOBWARDEN_OUTPUT, line {number}: {line[:60].decode('utf-8', 'replace')!r} is not key=value"
+            )
+        if "\0" in value:
+            return Outputs(error=f"$JOBWARDEN_OUTPUT, line {number}: the value of {key} holds a NUL byte")
+        values[key] = value
+    return Outputs(values=values)
+
+
+def take(path: str | Path) -> Outputs | None:
+    """Read the file. None: the process wrote none, or the folder is gone."""
+    try:
+        # A process may put anything at the path: O_NONBLOCK for a FIFO, O_NOFOLLOW for a link to what only the controller may read.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return None
+        return Outputs(error=f"$JOBWARDEN_OUTPUT cannot be read: {os.strerror(error.errno or 0)}")
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return Outputs(error="$JOBWARDEN_OUTPUT is not a regular file")
+        return parse(os.read(fd, LIMIT + 1))
+    except OSError as error:
+        return Outputs(error=f"$JOBWARDEN_OUTPUT cannot be read: {os.strerror(error.errno or 0)}")
+    finally:
+        os.close(fd)

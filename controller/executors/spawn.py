@@ -1,0 +1,147 @@
+"""The start of one process: descriptors, a session of its own, and words for why it could not be started.
+
+`local` calls it on the loop's thread. The cost of a start must not grow with the controller's memory, so nothing here forks: `posix_spawn` where it
+can do the job, and else `subprocess.Popen`, which goes through vfork as long as neither `preexec_fn` nor `user` is asked for.
+Invariants: the process inherits its three standard descriptors and no others; after a failure no descriptor and no process is left.
+"""
+
+import contextlib
+import errno
+import os
+import resource
+import signal
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+_DEFAULT_SIGNALS = (
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+)  # Python ignores these, and an ignored signal stays ignored across exec
+_CLOSE_FROM = getattr(os, "POSIX_SPAWN_CLOSEFROM", None)  # from Python 3.13 on
+
+
+class Spawned(msgspec.Struct, frozen=True):
+    """A process that runs, leader of its own session and group, and our ends of its pipes (non-blocking). Whoever takes it reaps it."""
+
+    pid: int
+    stdout: int
+    stderr: int
+
+
+class NotStarted(msgspec.Struct, frozen=True):
+    """Why there is no process, and what to do about it."""
+
+    message: str
+
+
+def spawn(argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None, stdin: int) -> Spawned | NotStarted:
+    """Start `argv` with exactly the variables of `env`."""
+    if not argv:
+        return NotStarted("the command is empty: spec.exec.command needs at least one word")
+    fds: list[int] = []
+    try:
+        fds += os.pipe()
+        fds += os.pipe()
+        os.set_blocking(fds[0], False)
+        os.set_blocking(fds[2], False)
+        # posix_spawn cannot change the directory, searches the PATH of the controller, and mixes up descriptors that are standard ones.
+        if cwd is None and "/" in argv[0] and min(stdin, *fds) > 2:
+            pid = _posix_spawn(argv, env, stdin, fds[1], fds[3])
+        else:
+            pid = _popen(argv, env, cwd, stdin, fds[1], fds[3])
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        for fd in fds:
+            os.close(fd)
+        return NotStarted(explain(error, argv, env, cwd))
+    os.close(fds[1])
+    os.close(fds[3])
+    return Spawned(pid, fds[0], fds[2])
+
+
+def keep_descriptors_private() -> None:
+    """See to it that what the controller itself inherited does not reach its runs.
+
+    Effect: marks every descriptor but the standard ones as close-on-exec. Python makes its own that way; those that came with the controller's own
+    start (a supervisor's sockets, a make jobserver) are not. Needed where `posix_spawn` cannot close them itself.
+    """
+    if _CLOSE_FROM is not None:
+        return
+    folder = Path("/proc/self/fd" if Path("/proc/self/fd").exists() else "/dev/fd")
+    for name in folder.iterdir():
+        if int(name.name) > 2:
+            with contextlib.suppress(OSError):  # the one of the listing itself is closed by now
+                os.set_inheritable(int(name.name), False)  # noqa: FBT003
+
+
+def _posix_spawn(argv: tuple[str, ...], env: Mapping[str, str], stdin: int, stdout: int, stderr: int) -> int:
+    actions: list[tuple[int, ...]] = [
+        (os.POSIX_SPAWN_DUP2, stdin, 0),
+        (os.POSIX_SPAWN_DUP2, stdout, 1),
+        (os.POSIX_SPAWN_DUP2, stderr, 2),
+    ]
+    if _CLOSE_FROM is not None:
+        actions.append((_CLOSE_FROM, 3))
+    return os.posix_spawn(argv[0], argv, env, file_actions=actions, setsid=True, setsigdef=_DEFAULT_SIGNALS)
+
+
+def _popen(argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None, stdin: int, stdout: int, stderr: int) -> int:
+    process = subprocess.Popen(
+        argv, stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd, start_new_session=True
+    )
+    process.returncode = 0  # tells the object that it has nothing to wait for: the caller reaps
+    return process.pid
+
+
+def explain(error: Exception, argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None) -> str:
+    """Say what stood in the way of a start, and what to do. Reads the file system for hints, changes nothing."""
+    if not isinstance(error, OSError):
+        return f"cannot start {argv[0]!r}: {error}; remove it from the command or the environment"
+    # Popen names the file that the system refused: the working directory, or the program.
+    if cwd is not None and error.filename == cwd:
+        return _explain_cwd(error, cwd)
+    return _explain_program(error, argv[0], env) or _explain_host(error, argv[0])
+
+
+def _explain_cwd(error: OSError, cwd: str) -> str:
+    if error.errno == errno.ENOENT:
+        return f"the working directory {cwd!r} does not exist: create it, or change spec.workingDir"
+    if error.errno == errno.ENOTDIR:
+        return f"the working directory {cwd!r} is not a directory: change spec.workingDir"
+    if error.errno == errno.EACCES:
+        return f"the working directory {cwd!r} may not be entered: give the controller's user the right to, or change spec.workingDir"
+    return f"the working directory {cwd!r} cannot be used: {error.strerror}"
+
+
+def _explain_program(error: OSError, program: str, env: Mapping[str, str]) -> str | None:
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        if "/" not in program:
+            where = env.get("PATH", os.defpath)
+            return f"command not found: {program!r} is in no folder of PATH ({where}): install it, give its full path, or set PATH in spec.env"
+        if os.path.exists(program):  # noqa: PTH110 - a name from a manifest, not a path of ours
+            return f"{program!r} exists, but the interpreter that it names (its first line, or its dynamic loader) does not: install that"
+        return f"command not found: there is no file {program!r}: install it, or correct the path"
+    if error.errno == errno.EACCES:
+        return (
+            f"{program!r} is not executable for the controller's user: make it so (chmod +x), check that it is a file and "
+            "that its file system is not mounted noexec"
+        )
+    if error.errno == errno.ENOEXEC:
+        return f"{program!r} is not a program that this machine can run: a script needs '#!' and an interpreter as its first line"
+    return None
+
+
+def _explain_host(error: OSError, program: str) -> str:
+    if error.errno == errno.E2BIG:
+        return (
+            f"cannot start {program!r}: the script, one argument or one variable is longer than the system allows (128 KiB each on "
+            "Linux, and all of them a quarter of the stack limit): put it into a file"
+        )
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return f"cannot start {program!r}: the controller has no free file descriptors (limit {soft}): raise it (ulimit -n), or run less at once"
+    if error.errno in (errno.EAGAIN, errno.ENOMEM):
+        return f"cannot start {program!r}: the host refuses new processes ({error.strerror}): raise its limit (ulimit -u, pids.max), or run less at once"
+    return f"cannot start {program!r}: {error.strerror}"
