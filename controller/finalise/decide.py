@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
 
 import msgspec
 
@@ -138,33 +137,19 @@ def _outbox(
     assert facts.job is not None
     if not facts.spec.notifications:
         return ()
-    subject = tell.Subject(run.namespace, run.job, run.name, run.name)
     events = [_TOLD[run.state]]
     if run.state is RunState.Succeeded and facts.job.consecutive_errors:
         events.append(NotificationEvent.Recovered)
     if ended.watch is not None and ended.watch.episode not in {None, facts.job.alert_episode}:
         events.append(NotificationEvent.Alert)
-    details = details_of(run)
     return tuple(
         item
         for event in events
-        for item in tell.items(facts.spec, event, subject, details, facts.now, new_id, change.consecutive_errors)
+        for item in tell.items(
+            facts.spec,
+            tell.of_run(event, run, facts.spec.description, facts.now, change.consecutive_errors),
+            run.name,
+            facts.now,
+            new_id,
+        )
     )
-
-
-def details_of(run: Run) -> dict[str, Any]:
-    """What a notification says about a run: facts, never parameters or environment. Pure."""
-    return {
-        "state": run.state,
-        "cause": run.cause,
-        "reason": run.reason,
-        "message": run.message,
-        "attempt": run.attempt,
-        "exitCode": run.exit_code,
-        "signal": run.signal,
-        "scheduledFor": run.scheduled_for,
-        "startedAt": run.started_at,
-        "finishedAt": run.finished_at,
-        "output": run.output.stdout[-2000:].decode("utf-8", "replace"),
-        "errorOutput": run.output.stderr[-2000:].decode("utf-8", "replace"),
-    }

@@ -1,10 +1,10 @@
 """Which values a run's parameters have: what was asked for, else an ancestor's output, else the default."""
 
-import re
 from collections.abc import Mapping
 
 import msgspec
 
+from controller.base.patterns import compile_pattern
 from controller.domain.job import Parameter
 
 
@@ -31,7 +31,7 @@ def resolve(
         if value is None:
             if parameter.required or parameter.parent_output is not None:
                 missing.append(parameter.name)
-        elif parameter.pattern is not None and re.fullmatch(parameter.pattern, value) is None:
+        elif parameter.pattern is not None and not compile_pattern(parameter.pattern)(value):
             invalid.append(parameter.name)
         else:
             values[parameter.name] = value

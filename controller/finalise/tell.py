@@ -1,57 +1,42 @@
 """Which notifications an event causes. The rows go into the outbox with the event's own commit; sending is somebody else's."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
-import msgspec
-
+from controller.domain import notices
 from controller.domain.job import JobSpec, Notification, NotificationEvent
-from controller.domain.records import OutboxItem
+from controller.domain.notices import Notice
+from controller.domain.records import Dispatch, Job, OutboxItem, Run
 from controller.domain.states import OutboxState
 
 _FAILURES = frozenset({NotificationEvent.Failed, NotificationEvent.TimedOut})
-
-
-class Subject(msgspec.Struct, frozen=True):
-    """What the event is about; `occurrence` makes the same event of another run or instant a different one."""
-
-    namespace: str
-    job: str
-    occurrence: str
-    run: str | None = None
+_MOST_OUTPUT = 2048
 
 
 def items(
-    spec: JobSpec,
-    event: NotificationEvent,
-    subject: Subject,
-    details: Mapping[str, Any],
-    now: datetime,
-    new_id: Callable[[datetime], str],
-    consecutive_errors: int = 0,
+    spec: JobSpec, notice: Notice, occurrence: str, now: datetime, new_id: Callable[[datetime], str]
 ) -> tuple[OutboxItem, ...]:
-    """One item for each notification of the job that wants `event`. Pure, but for the ids.
+    """One item for each notification of the job that wants the notice's event. Pure, but for the ids.
 
-    Failures are told from the `afterFailures`-th in a row on.
+    `occurrence` makes the same event of another run or instant a different one; the same is never told twice. Failures are told from the
+    `afterFailures`-th in a row on.
     """
-    wanted = [n for n in spec.notifications if event in n.events and _enough(n, event, consecutive_errors)]
+    event = NotificationEvent(notice.event)
+    wanted = [n for n in spec.notifications if event in n.events and _enough(n, event, notice.failures_in_a_row)]
     if not wanted:
         return ()
-    payload = msgspec.json.encode(
-        {"event": event, "namespace": subject.namespace, "job": subject.job, "run": subject.run, "at": now, **details}
-    )
+    payload = notices.encode(notice)
     return tuple(
         OutboxItem(
             id=new_id(now),
             event=event,
-            namespace=subject.namespace,
-            job=subject.job,
-            run=subject.run,
+            namespace=notice.namespace,
+            job=notice.job,
+            run=notice.run,
             target=notification.target,
             target_kind=notification.target_kind,
             to=notification.to,
-            dedupe=f"{subject.namespace}/{subject.job}/{subject.occurrence}/{event}/{notification.target_kind}/{notification.target}",
+            dedupe=f"{notice.namespace}/{notice.job}/{occurrence}/{event}/{notification.target_kind}/{notification.target}",
             payload=payload,
             state=OutboxState.Pending,
             created_at=now,
@@ -61,5 +46,72 @@ def items(
     )
 
 
-def _enough(notification: Notification, event: NotificationEvent, consecutive_errors: int) -> bool:
-    return event not in _FAILURES or consecutive_errors >= notification.after_failures
+def of_run(event: NotificationEvent, run: Run, description: str, now: datetime, failures_in_a_row: int = 0) -> Notice:
+    """The notice of something that happened to a run: facts, never parameters or environment. Pure."""
+    printed = run.output.stderr or run.output.stdout
+    return Notice(
+        event=event,
+        at=now,
+        namespace=run.namespace,
+        job=run.job,
+        description=description,
+        run=run.name,
+        cause=run.cause,
+        state=run.state,
+        reason=run.reason,
+        message=run.message,
+        attempt=run.attempt,
+        root=run.root,
+        scheduled_for=run.scheduled_for,
+        started_at=run.started_at,
+        finished_at=run.finished_at,
+        exit_code=run.exit_code,
+        signal=run.signal,
+        failures_in_a_row=failures_in_a_row,
+        requested_by=run.actor,
+        output=printed[-_MOST_OUTPUT:].decode("utf-8", "replace"),
+    )
+
+
+def of_dispatch(
+    event: NotificationEvent,
+    dispatch: Dispatch,
+    description: str,
+    now: datetime,
+    reason: str | None,
+    message: str | None,
+) -> Notice:
+    """The notice of a dispatch that will not run. Pure."""
+    return Notice(
+        event=event,
+        at=now,
+        namespace=dispatch.namespace,
+        job=dispatch.job,
+        description=description,
+        cause=dispatch.cause,
+        reason=reason,
+        message=message,
+        attempt=dispatch.attempt,
+        root=dispatch.root,
+        scheduled_for=dispatch.scheduled_for,
+        through=dispatch.through,
+        count=dispatch.count,
+        requested_by=dispatch.actor,
+    )
+
+
+def of_job(event: NotificationEvent, job: Job, now: datetime, reason: str, message: str) -> Notice:
+    """The notice of something about a job as a whole. Pure."""
+    return Notice(
+        event=event,
+        at=now,
+        namespace=job.namespace,
+        job=job.name,
+        description=job.spec.description,
+        reason=reason,
+        message=message,
+    )
+
+
+def _enough(notification: Notification, event: NotificationEvent, failures_in_a_row: int) -> bool:
+    return event not in _FAILURES or failures_in_a_row >= notification.after_failures

@@ -165,6 +165,13 @@ def _fire(
             return named.newest(oldest, now, max(schedule.catch_up_limit, len(fresh)))
 
 
+def passed(
+    schedule: Schedule, key: str, after: datetime, until: datetime, anchor: datetime, *, count_limit: int = 100
+) -> Missed | None:
+    """The instants in (after, until], none of which fires: those of a pause. None when there is none. Pure. Errors: as `next_fire`."""
+    return _missed(instants.of(schedule, key, anchor), after, until, count_limit)
+
+
 def _missed(named: instants.Instants, after: datetime, until: datetime, count_limit: int) -> Missed | None:
     first = named.after(after)
     if first is None or first > until:

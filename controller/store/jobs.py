@@ -9,11 +9,12 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import bindparam, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from controller.domain.records import Hold, Job
 from controller.finalise.facts import JobChange
 from controller.store.rows import job_of
-from controller.store.schema import jobs
+from controller.store.schema import jobs, tombstones
 from controller.store.store import Tx
 
 _DUE = (
@@ -136,6 +137,23 @@ def unhealthy(tx: Tx, ids: Sequence[int]) -> None:
     """A missed instant makes a job unhealthy until its next success."""
     if ids:
         tx.execute(update(jobs).where(jobs.c.id.in_(ids)).values(healthy=False))
+
+
+def bury(tx: Tx, completed: Sequence[Job], now: datetime) -> None:
+    """Remember that these schedules have ended, also after the job is deleted: they never fire again (design 02, tombstones)."""
+    if completed:
+        dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
+        rows = [
+            {
+                "kind": "ScheduledJob",
+                "namespace": job.namespace,
+                "name": job.name,
+                "fire_digest": job.fire_digest,
+                "completed_at": now,
+            }
+            for job in completed
+        ]
+        tx.execute(dialect.insert(tombstones).on_conflict_do_nothing(), rows)
 
 
 def complete(tx: Tx, job_id: int, now: datetime) -> None:

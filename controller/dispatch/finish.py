@@ -1,0 +1,122 @@
+"""Steps 11 and 12: what ended is decided by `finalise` and written in the same transaction; what follows are new dispatches.
+
+Also here: the schedule of a job that keeps failing is stretched, which takes `schedule` and `finalise` together.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import msgspec
+
+from controller.domain.reasons import Reason
+from controller.domain.records import Ending
+from controller.domain.states import Cause, DispatchState, RunState
+from controller.domain.story import StoryEvent, StoryKind
+from controller.finalise.decide import decide
+from controller.finalise.facts import EndFacts, Finalisation
+from controller.schedule import plan
+from controller.store import ends, jobs
+from controller.store.store import Tx
+
+NewId = Callable[[datetime], str]
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """The decisions, and their news."""
+
+    decided: tuple[Finalisation, ...] = ()
+    news: tuple[StoryEvent, ...] = ()
+
+
+def finish(tx: Tx, endings: Sequence[Ending], owner: str, now: datetime, new_id: NewId) -> Finished:
+    """Finish those of the runs that are still ours. Errors: StoreUnavailable; then nothing of it has happened."""
+    if not endings:
+        return Finished()
+    facts = ends.gather(tx, endings, owner, now)
+    decided = [decide(fact, new_id) for fact in facts]
+    ends.apply(tx, decided, now)
+    for fact, decision in zip(facts, decided, strict=True):
+        if fact.job is not None and decision.job is not None and decision.job.completed:
+            jobs.complete(tx, fact.job.id, now)
+            jobs.bury(tx, [fact.job], now)
+        _stretch(tx, fact, decision, now)
+    jobs.look_again(tx, [fact.job.id for fact in facts if fact.job is not None and _alerted(fact)], now)
+    return Finished(tuple(decided), tuple(event for decision in decided for event in _news(decision, now)))
+
+
+def _alerted(fact: EndFacts) -> bool:
+    alerts = fact.spec.alerts
+    return alerts.no_success_for is not None or alerts.max_duration is not None or alerts.finish_by is not None
+
+
+def _stretch(tx: Tx, fact: EndFacts, decision: Finalisation, now: datetime) -> None:
+    """Hold back the schedule of a job that keeps failing. Source: cases S043, S044, S194."""
+    job, change, policy = fact.job, decision.job, fact.spec.error_backoff
+    if (
+        job is None
+        or change is None
+        or not policy.enabled
+        or not change.consecutive_errors
+        or decision.follow_up is not None
+    ):
+        return
+    if decision.run.state is RunState.Cancelled or job.next_fire_at is None:
+        return
+    until = now + plan.error_backoff(change.consecutive_errors, policy.max)
+    if until > job.next_fire_at:
+        jobs.stretch(tx, job, until, until)
+
+
+def _news(decision: Finalisation, now: datetime) -> list[StoryEvent]:
+    run = decision.run
+    began, ended = run.started_at, run.finished_at
+    news = [
+        StoryEvent(
+            at=ended or now,
+            kind=StoryKind.RunFinished,
+            namespace=run.namespace,
+            job=run.job,
+            run=run.name,
+            state=run.state,
+            reason=run.reason,
+            message=run.message,
+            cause=run.cause,
+            attempt=run.attempt,
+            exit_code=run.exit_code,
+            seconds=(ended - began).total_seconds() if began is not None and ended is not None else None,
+        )
+    ]
+    follow_up = decision.follow_up
+    if follow_up is not None:
+        again = "replayed" if follow_up.cause is Cause.Replay else "retried"
+        news.append(
+            StoryEvent(
+                at=now,
+                kind=StoryKind.Retrying,
+                namespace=run.namespace,
+                job=run.job,
+                run=run.name,
+                attempt=follow_up.attempt,
+                due=follow_up.not_before,
+                message=f"will be {again}",
+            )
+        )
+    news += [
+        StoryEvent(
+            at=now,
+            kind=StoryKind.Skipped,
+            namespace=child.namespace,
+            job=child.job,
+            reason=child.reason,
+            message=child.message,
+        )
+        for child in decision.children
+        if child.state is DispatchState.Skipped
+    ]
+    if run.reason == Reason.Stuck:
+        news.append(
+            StoryEvent(
+                at=now, kind=StoryKind.Alert, namespace=run.namespace, job=run.job, run=run.name, message=run.message
+            )
+        )
+    return news

@@ -1,0 +1,164 @@
+"""Step 5, due: instants that have come become dispatches, and those that will never fire become rows that say so.
+
+Reads jobs whose `next_fire_at` has passed, asks `schedule.plan.due` what they owe, writes dispatches and moves the jobs on, all in the caller's
+transaction. Invariant: every instant of a schedule ends up in exactly one dispatch row, alone or within a range.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from controller.domain.job import CatchUp, NotificationEvent, Schedule
+from controller.domain.reasons import Reason
+from controller.domain.records import Dispatch, Job, OutboxItem
+from controller.domain.states import Cause, DispatchState
+from controller.domain.story import StoryEvent, StoryKind
+from controller.finalise import parameters, tell
+from controller.schedule import plan
+from controller.store import dispatches, jobs, outbox
+from controller.store.store import Tx
+
+NewId = Callable[[datetime], str]
+
+
+class Fired(msgspec.Struct, frozen=True):
+    """What became due: how many jobs were looked at, and news of what was missed."""
+
+    jobs: int
+    news: tuple[StoryEvent, ...]
+
+
+def fire(tx: Tx, now: datetime, most: int, new_id: NewId) -> Fired:
+    """Fire at most `most` jobs that are due.
+
+    Effect: Schedule dispatches, rows of missed ranges, `fired_through` and `next_fire_at`. Errors: StoreUnavailable.
+    """
+    due = jobs.due(tx, now, most)
+    if not due:
+        return Fired(0, ())
+    waiting = dispatches.waiting(tx, {job.id for job in due})
+    rows: list[Dispatch] = []
+    moves: list[dict[str, Any]] = []
+    told: list[OutboxItem] = []
+    news: list[StoryEvent] = []
+    for job in due:
+        owed, move = _owed(job, now, new_id, len(waiting[job.id]))
+        rows += owed
+        moves.append(move)
+        for row in owed:
+            if row.state is not DispatchState.Pending:
+                told += _told(job, row, now, new_id)
+                news.append(_news(row, now))
+    dispatches.insert_all(tx, rows)
+    jobs.fired(tx, moves)
+    jobs.bury(tx, [job for job, move in zip(due, moves, strict=True) if move["completed"] is not None], now)
+    jobs.unhealthy(tx, [row.job_id for row in rows if row.state is DispatchState.Missed])
+    outbox.enqueue(tx, told)
+    return Fired(len(due), tuple(news))
+
+
+def _owed(job: Job, now: datetime, new_id: NewId, waiting: int) -> tuple[list[Dispatch], dict[str, Any]]:
+    """The rows that a job owes at `now`, and how it moves on."""
+    schedule = job.spec.schedule
+    if schedule is None or job.completed_at is not None or job.spec.suspend or job.hold is not None:
+        return [], _move(job, job.fired_through, None, job.completed_at)
+    owed = plan.due(_rule(schedule, job), job.key, job.fired_through, now, job.anchor_at)
+    rows = [_missed(job, schedule, owed.missed, now, new_id)] if owed.missed is not None else []
+    late = len(owed.fire) > 1
+    for instant in owed.fire:
+        row = _pending(job, schedule, instant, now, new_id, catch_up=late and instant != owed.fire[-1])
+        if waiting >= job.spec.concurrency.max_queued:
+            row = _ended(
+                row, DispatchState.Skipped, Reason.QueueFull, f"{waiting} dispatches of this job wait already", now
+            )
+        elif row.state is DispatchState.Pending:
+            waiting += 1
+        rows.append(row)
+    ended = now if owed.next is None and (owed.fire or owed.missed) else None
+    return rows, _move(job, max(job.fired_through, now), owed.next, ended)
+
+
+def _rule(schedule: Schedule, job: Job) -> Schedule:
+    """After an error backoff the latest instant fires, whatever `catchUp` says of outages."""
+    return msgspec.structs.replace(schedule, catch_up=CatchUp.Latest) if job.backoff_until is not None else schedule
+
+
+def _move(job: Job, through: datetime, following: datetime | None, completed: datetime | None) -> dict[str, Any]:
+    return {
+        "job": job.id,
+        "was_through": job.fired_through,
+        "through": through,
+        "next": following,
+        "completed": completed,
+        "backoff": None,
+    }
+
+
+def _pending(
+    job: Job, schedule: Schedule, instant: datetime, now: datetime, new_id: NewId, *, catch_up: bool
+) -> Dispatch:
+    resolved = parameters.resolve(job.spec.parameters, {})
+    row = Dispatch(
+        id=new_id(now),
+        job_id=job.id,
+        namespace=job.namespace,
+        job=job.name,
+        cause=Cause.Schedule,
+        state=DispatchState.Pending,
+        scheduled_for=instant,
+        not_before=plan.not_before(schedule, job.uid, instant),
+        created_at=now,
+        priority=job.spec.priority,
+        parameters=resolved.values,
+        catch_up=catch_up,
+    )
+    if resolved.missing:
+        message = f"no value for parameter {', '.join(resolved.missing)}"
+        return _ended(row, DispatchState.Skipped, Reason.ParameterMissing, message, now)
+    return row
+
+
+def _missed(job: Job, schedule: Schedule, missed: plan.Missed, now: datetime, new_id: NewId) -> Dispatch:
+    row = Dispatch(
+        id=new_id(now),
+        job_id=job.id,
+        namespace=job.namespace,
+        job=job.name,
+        cause=Cause.Schedule,
+        state=DispatchState.Pending,
+        scheduled_for=missed.first,
+        not_before=missed.first,
+        created_at=now,
+        through=missed.last,
+        count=missed.count,
+    )
+    if job.backoff_until is not None:
+        return _ended(row, DispatchState.Skipped, Reason.ErrorBackoff, Reason.ErrorBackoff.sentence, now)
+    deadline = schedule.starting_deadline
+    reason = Reason.DeadlineExceeded if deadline is not None and now - missed.last > deadline else Reason.NotCaughtUp
+    return _ended(row, DispatchState.Missed, reason, reason.sentence, now)
+
+
+def _ended(row: Dispatch, state: DispatchState, reason: Reason, message: str, now: datetime) -> Dispatch:
+    return msgspec.structs.replace(row, state=state, reason=reason, message=message, ended_at=now)
+
+
+def _told(job: Job, row: Dispatch, now: datetime, new_id: NewId) -> Sequence[OutboxItem]:
+    event = NotificationEvent.Missed if row.state is DispatchState.Missed else NotificationEvent.Skipped
+    notice = tell.of_dispatch(event, row, job.spec.description, now, row.reason, row.message)
+    return tell.items(job.spec, notice, row.id, now, new_id)
+
+
+def _news(row: Dispatch, now: datetime) -> StoryEvent:
+    kind = StoryKind.Missed if row.state is DispatchState.Missed else StoryKind.Skipped
+    return StoryEvent(
+        at=now,
+        kind=kind,
+        namespace=row.namespace,
+        job=row.job,
+        reason=row.reason,
+        message=row.message,
+        due=row.scheduled_for,
+    )

@@ -1,0 +1,274 @@
+"""Steps 6 to 9: dispatches that may be looked at are judged in order, and the verdicts carried out in the same transaction.
+
+Invariant: a run is committed before anything is started; what a guard explained, an index or a counter guarantees, and where that says no the
+dispatch is deferred and judged again.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import msgspec
+
+from controller.base import ids
+from controller.domain.job import NotificationEvent
+from controller.domain.reasons import Reason
+from controller.domain.records import Approval, Dispatch, Job, OutboxItem, Run
+from controller.domain.states import ApprovalState, Cause, DispatchState, RunState
+from controller.domain.story import StoryEvent, StoryKind
+from controller.finalise import parameters, tell
+from controller.guards import chain
+from controller.guards.verdicts import Allow, Ask, Defer, Miss, Replace, Skip, Verdict
+from controller.store import approvals, dispatches, outbox, pools, runs
+from controller.store.runs import NewRun, OpenRun
+from controller.store.store import Tx
+from controller.store.world import Board
+
+NewId = Callable[[datetime], str]
+
+KEY_LIFETIME = timedelta(days=7)
+"""How long an idempotency key is remembered. Source: case S074."""
+
+_CONFLICT_PAUSE = timedelta(milliseconds=200)
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """What became of the batch. `cancels`: somebody's open runs are to be ended; `asked`: new approvals wait."""
+
+    looked_at: int
+    opened: tuple[OpenRun, ...] = ()
+    news: tuple[StoryEvent, ...] = ()
+    cancels: bool = False
+    asked: bool = False
+
+
+def judge(tx: Tx, now: datetime, owner: str, host: str, most: int, new_id: NewId) -> Judged:
+    """Judge at most `most` dispatches and carry the verdicts out.
+
+    Shape: `opened` are committed when the transaction is; start them only then. Errors: StoreUnavailable.
+    """
+    batch = dispatches.due(tx, now, most)
+    if not batch:
+        return Judged(0)
+    board = Board(tx, now, batch)
+    bench = _Bench(tx, now, owner, host, new_id)
+    for dispatch, job in batch:
+        bench.carry_out(chain.judge(board.facts(dispatch, job)), dispatch, job, board)
+    return bench.write(len(batch))
+
+
+class _Bench:
+    """Collects what the verdicts of one batch want written, so that it is written a table at a time."""
+
+    def __init__(self, tx: Tx, now: datetime, owner: str, host: str, new_id: NewId) -> None:
+        self._tx = tx
+        self._now = now
+        self._owner = owner
+        self._host = host
+        self._new_id = new_id
+        self._new: list[NewRun] = []
+        self._dispatches: dict[str, Dispatch] = {}
+        self._deferrals: list[dispatches.Deferral] = []
+        self._ends: list[dispatches.End] = []
+        self._asked: list[Approval] = []
+        self._claims: list[tuple[Dispatch, datetime]] = []
+        self._told: list[OutboxItem] = []
+        self._news: list[StoryEvent] = []
+        self._cancels = False
+
+    def carry_out(self, verdict: Verdict, dispatch: Dispatch, job: Job, board: Board) -> None:
+        """Note one verdict."""
+        match verdict:
+            case Allow():
+                self._open(dispatch, job, board)
+            case Defer(reason, message, not_before, waits):
+                self._defer(dispatch, reason, message, not_before, waits)
+                board.waits(dispatch, waits)
+            case Skip(reason, message):
+                self._end(dispatch, job, DispatchState.Skipped, reason, message)
+                board.left(dispatch, job)
+            case Miss(reason, message):
+                self._end(dispatch, job, DispatchState.Missed, reason, message)
+                board.left(dispatch, job)
+            case Ask(message):
+                self._ask(dispatch, job, message)
+                board.asked(job)
+            case Replace(message, not_before, waits):
+                self._replace(dispatch, job, message, not_before, waits)
+
+    def write(self, looked_at: int) -> Judged:
+        """Write everything that was noted."""
+        accepted = runs.open_all(self._tx, self._new)
+        opened = [entry for entry in self._new if entry.run.name in accepted]
+        for entry in self._new:
+            if entry.run.name not in accepted:
+                self._refused(entry)
+        dispatches.done(self._tx, [(entry.run.dispatch, entry.run.name) for entry in opened], self._now)
+        dispatches.claim_keys(self._tx, self._claims, self._now)
+        waited = [entry.run.dispatch for entry in opened if self._dispatches[entry.run.dispatch].deferrals]
+        dispatches.leave(self._tx, waited, self._now)
+        dispatches.defer(self._tx, self._deferrals)
+        dispatches.end(self._tx, self._ends, self._now)
+        approvals.ask(self._tx, self._asked)
+        asked = [(approval.dispatch, approval.name, approval.message) for approval in self._asked]
+        dispatches.await_approval(self._tx, asked, Reason.AwaitingApproval)
+        outbox.enqueue(self._tx, self._told)
+        return Judged(
+            looked_at,
+            tuple(OpenRun(entry.run, entry.spec) for entry in opened),
+            tuple(self._news),
+            self._cancels,
+            bool(self._asked),
+        )
+
+    def _open(self, dispatch: Dispatch, job: Job, board: Board) -> None:
+        run = run_of(dispatch, job, self._now, self._owner, self._host)
+        if job.spec.concurrency.pools and not pools.hold(self._tx, run.name, board.wanted(job)):
+            self._defer(dispatch, Reason.StoreConflict, Reason.StoreConflict.sentence, self._now + _CONFLICT_PAUSE, ())
+            return
+        board.opened(dispatch, job)
+        self._dispatches[dispatch.id] = dispatch
+        self._new.append(NewRun(run, job.spec, job.effective_digest))
+        if dispatch.key is not None:
+            self._claims.append((dispatch, self._now + KEY_LIFETIME))
+        if job.spec.notifications:
+            notice = tell.of_run(NotificationEvent.Started, run, job.spec.description, self._now)
+            self._told += tell.items(job.spec, notice, run.name, self._now, self._new_id)
+
+    def _refused(self, entry: NewRun) -> None:
+        """The database knows of an open run that we did not see."""
+        pools.release(self._tx, {entry.run.name})
+        dispatch = self._dispatches[entry.run.dispatch]
+        self._claims = [claim for claim in self._claims if claim[0].id != dispatch.id]
+        self._defer(dispatch, Reason.StoreConflict, Reason.StoreConflict.sentence, self._now + _CONFLICT_PAUSE, ())
+
+    def _defer(
+        self, dispatch: Dispatch, reason: Reason, message: str, not_before: datetime, waits: tuple[str, ...]
+    ) -> None:
+        self._deferrals.append(dispatches.Deferral(dispatch.id, reason, message, not_before, waits))
+        if dispatch.reason != reason:
+            self._report(StoryKind.Waiting, dispatch, reason, message)
+
+    def _end(self, dispatch: Dispatch, job: Job, state: DispatchState, reason: Reason, message: str) -> None:
+        self._ends.append(dispatches.End(dispatch.id, state, reason, message))
+        missed = state is DispatchState.Missed
+        event = NotificationEvent.Missed if missed else NotificationEvent.Skipped
+        if job.spec.notifications:
+            notice = tell.of_dispatch(event, dispatch, job.spec.description, self._now, reason, message)
+            self._told += tell.items(job.spec, notice, dispatch.id, self._now, self._new_id)
+        self._report(StoryKind.Missed if missed else StoryKind.Skipped, dispatch, reason, message)
+
+    def _ask(self, dispatch: Dispatch, job: Job, message: str) -> None:
+        approval = approval_for(dispatch, job, message, self._now)
+        self._asked.append(approval)
+        if job.spec.notifications:
+            notice = msgspec.structs.replace(
+                tell.of_dispatch(
+                    NotificationEvent.ApprovalRequested, dispatch, job.spec.description, self._now, None, message
+                ),
+                approval=approval.name,
+                expires_at=approval.expires_at,
+            )
+            self._told += tell.items(job.spec, notice, approval.name, self._now, self._new_id)
+        self._news.append(
+            StoryEvent(
+                at=self._now,
+                kind=StoryKind.ApprovalRequested,
+                namespace=job.namespace,
+                job=job.name,
+                subject=approval.name,
+                message=message,
+                hint=f"jobwarden approve {approval.name}",
+                due=approval.expires_at,
+            )
+        )
+
+    def _replace(
+        self, dispatch: Dispatch, job: Job, message: str, not_before: datetime, waits: tuple[str, ...]
+    ) -> None:
+        older = [
+            other
+            for other in dispatches.waiting_of(self._tx, job.id)
+            if other.id != dispatch.id and (other.scheduled_for, other.id) < (dispatch.scheduled_for, dispatch.id)
+        ]
+        why = f"replaced by the dispatch for {dispatch.scheduled_for.isoformat()}"
+        self._ends += [dispatches.End(other.id, DispatchState.Cancelled, Reason.Replaced, why) for other in older]
+        approvals.close(self._tx, [other.id for other in older], ApprovalState.Cancelled, self._now)
+        live = runs.live_of_jobs(self._tx, {job.id})
+        runs.request_cancel(self._tx, {run.name for run in live}, "concurrency.policy Replace")
+        self._cancels = self._cancels or bool(live)
+        wait_until = not_before if live else self._now
+        self._defer(dispatch, Reason.Replacing, message, wait_until, waits)
+
+    def _report(self, kind: StoryKind, dispatch: Dispatch, reason: Reason, message: str) -> None:
+        self._news.append(
+            StoryEvent(
+                at=self._now,
+                kind=kind,
+                namespace=dispatch.namespace,
+                job=dispatch.job,
+                reason=reason,
+                message=message,
+                cause=dispatch.cause,
+                due=dispatch.scheduled_for,
+            )
+        )
+
+
+def run_of(dispatch: Dispatch, job: Job, now: datetime, owner: str, host: str) -> Run:
+    """The run that a dispatch opens; its name follows from job, occurrence and attempt alone. Pure."""
+    scheduled = dispatch.cause is Cause.Schedule
+    occurrence = dispatch.scheduled_for.isoformat() if scheduled else dispatch.id
+    name = ids.run_name(job.name, job.uid, occurrence, dispatch.attempt)
+    resolved = parameters.resolve(job.spec.parameters, dispatch.parameters)
+    return Run(
+        name=name,
+        job_id=job.id,
+        job_uid=job.uid,
+        namespace=job.namespace,
+        job=job.name,
+        dispatch=dispatch.id,
+        cause=dispatch.cause,
+        state=RunState.Running,
+        scheduled_for=dispatch.scheduled_for,
+        created_at=now,
+        started_at=now,
+        root=dispatch.root or name,
+        attempt=dispatch.attempt,
+        replays=dispatch.replays,
+        retry_of=dispatch.retry_of,
+        parents=dispatch.parents,
+        parameters=resolved.values,
+        approval=dispatch.approval,
+        actor=dispatch.actor,
+        owner=owner,
+        host=host,
+    )
+
+
+def approval_for(dispatch: Dispatch, job: Job, message: str, now: datetime) -> Approval:
+    """The question about a dispatch: bound to the job's digest, open until its timeout or the dispatch's own deadline. Pure."""
+    policy = job.spec.approval
+    expires_at = now + policy.timeout
+    schedule = job.spec.schedule
+    if dispatch.cause is Cause.Schedule and schedule is not None and schedule.starting_deadline is not None:
+        expires_at = min(expires_at, dispatch.scheduled_for + schedule.starting_deadline)
+    return Approval(
+        name=ids.run_name(job.name, job.uid, f"approval of {dispatch.id} for {job.effective_digest}", dispatch.attempt),
+        namespace=job.namespace,
+        job=job.name,
+        job_id=job.id,
+        dispatch=dispatch.id,
+        gate="Approval",
+        state=ApprovalState.Pending,
+        digest=job.effective_digest,
+        created_at=now,
+        expires_at=expires_at,
+        scheduled_for=dispatch.scheduled_for,
+        required=policy.approvals,
+        allow_self=policy.allow_self,
+        approvers=policy.approvers,
+        requested_by=dispatch.actor,
+        message=message,
+        parameters=dispatch.parameters,
+        on_timeout=policy.on_timeout,
+    )

@@ -1,0 +1,152 @@
+"""The finishing transaction: gathers what a batch of ends is decided from, and carries the decisions out in the same commit (step 12).
+
+Invariant: only runs that are open and belong to the caller are finished, and each at most once.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import select
+
+from controller.domain.job import Join, When
+from controller.domain.records import Dispatch, Ending, Job, Run
+from controller.domain.states import WAITING, Cause, RunState
+from controller.finalise.facts import ChildFacts, EndFacts, Finalisation, ParentEnd
+from controller.guards.chain import job_key
+from controller.store import dispatches, jobs, outbox, pools, runs
+from controller.store.rows import mapping
+from controller.store.schema import dispatches as dispatch_table
+from controller.store.schema import jobs as job_table
+from controller.store.schema import runs as run_table
+from controller.store.schema import triggers
+from controller.store.store import Tx
+
+_WAITING = tuple(state.value for state in WAITING)
+
+
+def gather(tx: Tx, endings: Sequence[Ending], owner: str, now: datetime) -> list[EndFacts]:
+    """What is to be decided, for those of the endings whose run is still ours."""
+    live = runs.live(tx, {ending.run for ending in endings}, owner)
+    found = jobs.by_id(tx, {entry.run.job_id for entry in live.values()})
+    children = _children(tx, found.values())
+    facts = []
+    for ending in endings:
+        entry = live.pop(ending.run, None)
+        if entry is None:
+            continue
+        kids = children.get(entry.run.job_id, ())
+        facts.append(
+            EndFacts(
+                now=now,
+                run=entry.run,
+                spec=entry.spec,
+                ending=ending,
+                job=found.get(entry.run.job_id),
+                children=_child_facts(tx, entry.run, kids) if kids else (),
+            )
+        )
+    return facts
+
+
+def apply(tx: Tx, decided: Sequence[Finalisation], now: datetime) -> None:
+    """Carry decisions out: runs, jobs, follow-ups, children, outbox, slots, and whoever waited for them."""
+    ended = [decision.run for decision in decided]
+    runs.finish(tx, ended)
+    jobs.ended(tx, [(decision.run.job_id, decision.job) for decision in decided if decision.job is not None])
+    new: list[Dispatch] = []
+    for decision in decided:
+        new += decision.children
+        if decision.follow_up is not None:
+            new.append(decision.follow_up)
+    dispatches.insert_all(tx, new)
+    outbox.enqueue(tx, [item for decision in decided for item in decision.outbox])
+    freed = pools.release(tx, {run.name for run in ended}) | _awaited(tx, ended)
+    if freed:
+        dispatches.wake(tx, freed, now)
+
+
+def _awaited(tx: Tx, ended: Sequence[Run]) -> set[str]:
+    """The jobs among the ended ones that somebody waits for."""
+    keys = {job_key(run.job_id) for run in ended}
+    return {waiter.key for waiter in dispatches.waiters(tx, keys)}
+
+
+def _children(tx: Tx, parents: Iterable[Job]) -> dict[int, list[tuple[Job, When]]]:
+    """Jobs that name these as parents, by parent."""
+    by_name = {(job.namespace, job.name): job.id for job in parents}
+    if not by_name:
+        return {}
+    query = select(triggers).where(triggers.c.parent.in_({name for _, name in by_name}))
+    links = [row for row in tx.execute(query) if (row.namespace, row.parent) in by_name]
+    if not links:
+        return {}
+    # Locked in one order, so that the ends of two parents on two replicas see each other (join All fires once, and fires).
+    locked = select(job_table.c.id).where(job_table.c.id.in_({row.child_id for row in links}))
+    tx.execute(locked.order_by(job_table.c.id).with_for_update())
+    kids = jobs.by_id(tx, {row.child_id for row in links})
+    found: dict[int, list[tuple[Job, When]]] = {}
+    for row in sorted(links, key=lambda link: link.child_id):
+        if row.child_id in kids:
+            found.setdefault(by_name[row.namespace, row.parent], []).append((kids[row.child_id], When(row.when)))
+    return found
+
+
+def _child_facts(tx: Tx, ended: Run, kids: Sequence[tuple[Job, When]]) -> tuple[ChildFacts, ...]:
+    """What the children need to know of the chain so far; read only where one of them asks."""
+    curious = any(_looks_back(job) for job, _ in kids)
+    others = _ends_in_root(tx, ended) if curious else {}
+    return tuple(
+        ChildFacts(
+            job=job,
+            when=when,
+            others=others,
+            fired=_joins_all(job) and _fired(tx, job, ended.root),
+            waiting=dispatches.backlog(tx, job.id),
+        )
+        for job, when in kids
+    )
+
+
+def _joins_all(job: Job) -> bool:
+    return job.spec.trigger is not None and job.spec.trigger.join is Join.All
+
+
+def _looks_back(job: Job) -> bool:
+    trigger = job.spec.trigger
+    if trigger is None:
+        return False
+    return (
+        trigger.join is Join.All or trigger.condition is not None or any(p.parent_output for p in job.spec.parameters)
+    )
+
+
+def _ends_in_root(tx: Tx, ended: Run) -> Mapping[str, ParentEnd]:
+    """The newest final end of every job in this chain; a job that runs, or will be tried again, has none."""
+    query = (
+        select(run_table)
+        .where(run_table.c.root == ended.root, run_table.c.namespace == ended.namespace, run_table.c.name != ended.name)
+        .order_by(run_table.c.created_at, run_table.c.name)
+    )
+    ends: dict[str, ParentEnd] = {}
+    for row in tx.execute(query):
+        if row.state == RunState.Running.value:
+            ends.pop(row.job, None)
+            continue
+        ends[row.job] = ParentEnd(
+            row.job, row.name, RunState(row.state), row.reason, row.exit_code, row.stdout or b"", mapping(row.outputs)
+        )
+    again = select(dispatch_table.c.job).where(
+        dispatch_table.c.root == ended.root,
+        dispatch_table.c.state.in_(_WAITING),
+        dispatch_table.c.cause.in_((Cause.Retry.value, Cause.Replay.value)),
+    )
+    for job in tx.execute(again).scalars():
+        ends.pop(job, None)
+    return ends
+
+
+def _fired(tx: Tx, job: Job, root: str) -> bool:
+    query = select(dispatch_table.c.id).where(
+        dispatch_table.c.root == root, dispatch_table.c.job_id == job.id, dispatch_table.c.cause == Cause.Chain.value
+    )
+    return tx.execute(query.limit(1)).first() is not None
