@@ -31,7 +31,7 @@ class Positions:
 
     def __init__(self, text: str, document: Document) -> None:
         self._anchors: dict[str, dict[str, Place]] = {}
-        self._first_line = text.count("\n", 0, document.start) + 1
+        self._first_line = document.start_line
         self._get = events(text[document.start : document.end])
         self._get()  # the stream's start
         self._get()  # the document's start

@@ -61,10 +61,14 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Document(msgspec.Struct, frozen=True):
-    """One document: a plain value, what is wrong with it as YAML, and where its text is."""
+    """One document: a plain value, what is wrong with it as YAML, and where its text is.
+
+    `line` is that of its first key or item; `start` and `end` are positions in the stream's text, the former at the beginning of `start_line`.
+    """
 
     value: Any
     line: int
+    start_line: int
     problems: tuple[Problem, ...]
     start: int
     end: int
@@ -165,7 +169,12 @@ class _Reader:
             if value is not None or self._problems:
                 found.append(
                     Document(
-                        value, first.start_mark.line + 1, tuple(self._problems), mark.index - mark.column, end.index
+                        value=value,
+                        line=first.start_mark.line + 1,
+                        start_line=mark.line + 1,
+                        problems=tuple(self._problems),
+                        start=mark.index - mark.column,
+                        end=end.index,
                     )
                 )
         return found
@@ -282,13 +291,11 @@ class _Reader:
         if tag in ("!", _CORE + "str"):
             return text
         value = self._plain(event, text)
-        wanted = {"int": int, "float": (int, float), "bool": bool, "null": type(None)}.get(tag.removeprefix(_CORE))
-        if wanted is None:
+        kind = tag.removeprefix(_CORE)
+        if kind not in _TYPES:
             self._check_tag(event, "str")
-        elif not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
-            self._problem(
-                event, Reason.WrongType, f"{_shown(text)} is no !!{tag.removeprefix(_CORE)}", "Remove the tag"
-            )
+        elif type(value) not in _TYPES[kind]:
+            self._problem(event, Reason.WrongType, f"{_shown(text)} is no !!{kind}", "Remove the tag")
         return value
 
     def _check_tag(self, event: Any, kind: str) -> None:

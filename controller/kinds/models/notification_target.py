@@ -34,7 +34,7 @@ class Webhook(Model):
     )
     signing_key_from: SecretSource | None = Field(
         None,
-        description="Where the key is read that signs each message (HMAC-SHA256 in the header X-Jobwarden-Signature).",
+        description="Where the key is read that signs each message (Standard Webhooks: HMAC-SHA256 in the header webhook-signature).",
     )
 
 

@@ -37,7 +37,7 @@ class ExecTarget(Model):
     command: list[Annotated[str, Field(max_length=4096)]] = Field(
         min_length=1, max_length=64, description="The program, by path or looked up in PATH, and its first arguments."
     )
-    args: list[Annotated[str, Field(max_length=32768)]] = Field(
+    args: list[Annotated[str, Field(max_length=32000)]] = Field(
         default=[], max_length=256, description="More arguments, put after those of `command`."
     )
 
@@ -99,7 +99,7 @@ class EnvVar(Model):
     name: EnvName = Field(description="Name of the variable; not JOBWARDEN_…, which the controller sets.")
     value: str | None = Field(
         None,
-        max_length=32768,
+        max_length=32000,
         description="The value as it is; nothing in it is expanded. Not for secrets: use `valueFrom`.",
     )
     value_from: EnvSource | None = Field(

@@ -1,0 +1,81 @@
+"""What the design knows and this version does not: fields and kinds that are refused by name, so that nobody mistakes them for a typing error."""
+
+from collections.abc import Mapping
+
+_TRUST = "Identities, credentials, trust contracts and authorization"
+_CLUSTER = "Kubernetes as a place to run jobs"
+_AGENTS = "Agents"
+
+_REFERENCES = {"secretKeyRef": _CLUSTER, "configMapKeyRef": _CLUSTER}
+
+# By kind, then by pointer with * for list positions, then by field; the value names the capability that brings it.
+FIELDS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
+    "ScheduledJob": {
+        "/spec": {
+            "identity": _TRUST,
+            "identityRef": _TRUST,
+            "credentialPolicy": _TRUST,
+            "credentialPolicyRef": _TRUST,
+            "trustContract": _TRUST,
+            "trustContractRef": _TRUST,
+            "contract": _TRUST,
+            "contractRef": _TRUST,
+            "authorizationPolicy": _TRUST,
+            "authorizationPolicyRef": _TRUST,
+            "evidence": _TRUST,
+            "agent": _AGENTS,
+            "gateway": _AGENTS,
+            "gatewayRef": _AGENTS,
+            "pod": _CLUSTER,
+            "image": _CLUSTER,
+            "resources": _CLUSTER,
+            "envFrom": _CLUSTER,
+        },
+        "/spec/env/*/valueFrom": {**_REFERENCES, "credentialRef": _TRUST},
+    },
+    "NotificationTarget": {
+        "/spec/appriseURLFrom": _REFERENCES,
+        "/spec/webhook/urlFrom": _REFERENCES,
+        "/spec/webhook/signingKeyFrom": _REFERENCES,
+        "/spec/webhook/headersFrom/*/valueFrom": _REFERENCES,
+    },
+    "RunRequest": {"/spec": {"proofFrom": _TRUST}},
+    "Approval": {"/spec": {"policyRef": _TRUST}},
+}
+
+# Values of enums, by pointer.
+VALUES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
+    "ScheduledJob": {"/spec/executor": {"Kubernetes": _CLUSTER}},
+    "Approval": {"/spec/gate": {"Escalation": _TRUST}},
+}
+
+KINDS: Mapping[str, str] = {
+    **dict.fromkeys(
+        (
+            "IdentityProfile",
+            "CredentialPolicy",
+            "TrustContract",
+            "ClusterTrustContract",
+            "AuthorizationPolicy",
+            "ClusterAuthorizationPolicy",
+            "CredentialProvider",
+            "ClusterCredentialProvider",
+        ),
+        _TRUST,
+    ),
+    **dict.fromkeys(("AgentGateway", "Agent", "AgentTask", "TaskGroup", "Budget"), _AGENTS),
+}
+
+
+def field(kind: str, pointer: str, name: str) -> str | None:
+    """The capability that will bring this field, None if there is no such plan. Pure."""
+    return FIELDS.get(_alike(kind), {}).get(pointer, {}).get(name)
+
+
+def value(kind: str, pointer: str, text: object) -> str | None:
+    """The capability that will bring this enum value, None if there is no such plan. Pure."""
+    return VALUES.get(kind, {}).get(pointer, {}).get(text) if isinstance(text, str) else None
+
+
+def _alike(kind: str) -> str:
+    return kind.removeprefix("Cluster")
