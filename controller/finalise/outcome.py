@@ -7,6 +7,7 @@ from controller.domain.reasons import Reason
 from controller.domain.records import Ending
 from controller.domain.states import RunState
 from controller.finalise import watch
+from controller.finalise.watch import Finding
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -17,7 +18,7 @@ class Outcome(msgspec.Struct, frozen=True):
     message: str = ""
     failure: FailureReason | None = None
     action: RetryAction | None = None
-    watch: watch.Finding | None = None
+    watch: Finding | None = None
 
 
 def of(spec: JobSpec, ending: Ending) -> Outcome:
