@@ -77,6 +77,8 @@ def _root(kind: Kind, spec: Schema, status: Schema) -> dict[str, Any]:
 def structural(node: Schema) -> dict[str, Any]:
     """The node in the dialect of the API server: no closed objects (it prunes), rules as CEL, list types. Pure."""
     out = {key: value for key, value in node.items() if key not in _NOTES}
+    if out.get("default") == "":
+        del out["default"]  # an API server would write it into every object
     if out.get("additionalProperties") is False:
         del out["additionalProperties"]
     if "properties" in out:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 Schema = dict[str, Any]
-_NOTHING: tuple[Any, ...] = (None, "", [])  # a default that says no more than absence
+_NOTHING: tuple[Any, ...] = (None, [])  # a default that says no more than absence
 
 
 def plain(model: type[BaseModel]) -> Schema:

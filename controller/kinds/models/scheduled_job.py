@@ -59,7 +59,7 @@ class ScheduledJobSpec(Model):
     )
     working_dir: AbsolutePath | None = Field(
         None,
-        description="Absolute path of the folder that `shell` and `exec` start in. Default: a private folder of the run.",
+        description="Absolute path of the folder that `shell` and `exec` start in. Default: that of the controller.",
     )
     env: list[EnvVar] = Field(
         default=[],
