@@ -133,7 +133,6 @@ class LocalExecution:
             # No pidfds on this system, or no descriptor left: a thread is dearer, and needs none.
             self._close_pidfd()
             threading.Thread(target=self._wait, args=(spawned.pid,), name="jobwarden-wait", daemon=True).start()
-        self._timer = self._with.loop.call_later(self.request.timeout.total_seconds(), self._time_out)
 
     def not_started(self, message: str) -> None:
         """End without a process."""
@@ -141,6 +140,13 @@ class LocalExecution:
         self._on_end(self._result(start_error=message))
 
     # While it runs
+
+    def grown(self) -> None:
+        """It is not one of those that end at once: watch its output and its time."""
+        if self._ended or self._ending is not None or self._code is not None:
+            return
+        self.watch_output()
+        self._timer = self._with.loop.call_at(self._began + self.request.timeout.total_seconds(), self._time_out)
 
     def watch_output(self) -> None:
         """Read the pipes from now on as they fill."""
@@ -263,10 +269,10 @@ class LocalExecution:
         """The values that the run gave; the file is removed either way."""
         path = self.request.output_path
         if path is None or not os.path.lexists(path):
-            return outputs.Outputs()
+            return outputs.NONE
         taken = outputs.take(path) if succeeded else None
         self._with.logs.unlink(path)
-        return taken or outputs.Outputs()
+        return taken or outputs.NONE
 
     def _result(
         self,
@@ -274,12 +280,11 @@ class LocalExecution:
         exit_code: int | None = None,
         signal: str | None = None,
         start_error: str | None = None,
-        taken: outputs.Outputs | None = None,
+        taken: outputs.Outputs = outputs.NONE,
         leftovers: int = 0,
         survivors: int = 0,
     ) -> ExecutionResult:
         stdout, stderr = self._stdout.tail, self._stderr.tail
-        taken = taken or outputs.Outputs()
         return ExecutionResult(
             run=self.request.run,
             started_at=self.started_at,

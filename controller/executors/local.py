@@ -1,7 +1,7 @@
 """The Local executor: a run is a process of this host, in a session of its own.
 
-`dispatch` calls `start` on the event loop's thread and gets `on_end` there. A short run costs no task, no thread and no timer of its own beside the
-timeout: its pidfd tells of the end, and its pipes are read then; only a run that lives longer than a few milliseconds has its pipes watched.
+`dispatch` calls `start` on the event loop's thread and gets `on_end` there. A short run costs no task, no thread and no timer: its pidfd tells of the
+end, and its pipes are read then; only a run that lives longer than a few milliseconds has its pipes watched and its timeout armed.
 
 Invariant: every start ends in exactly one `on_end`: at the latest after `timeout + grace`, plus ten seconds for a kernel or a disk that does not answer.
 """
@@ -18,7 +18,7 @@ from controller.executors.runlog import LogWriter
 from controller.executors.spawn import NotStarted, keep_descriptors_private, spawn
 from controller.executors.tree import Scanner
 
-_YOUNG = 0.005  # seconds; a run's pipes stay unwatched for between one and two of these
+_YOUNG = 0.005  # seconds; a run is young for between one and two of these
 
 
 class LocalExecutor:
@@ -55,7 +55,7 @@ class LocalExecutor:
             self._loop.call_soon(execution.not_started, spawned.message)
         else:
             execution.begin(spawned)
-            self._watch_later(execution)
+            self._let_grow(execution)
         return execution
 
     def close(self) -> None:
@@ -70,14 +70,14 @@ class LocalExecutor:
         self._facilities.logs.close()
         os.close(self._null)
 
-    def _watch_later(self, execution: LocalExecution) -> None:
+    def _let_grow(self, execution: LocalExecution) -> None:
         self._young.append(execution)
         if self._growing is None:
             self._growing = self._loop.call_later(_YOUNG, self._grow)
 
     def _grow(self) -> None:
-        """Watch the output of those that have lived through a whole period."""
+        """Look after those that have lived through a whole period."""
         for execution in self._older:
-            execution.watch_output()
+            execution.grown()
         self._older, self._young = self._young, []
         self._growing = self._loop.call_later(_YOUNG, self._grow) if self._older else None

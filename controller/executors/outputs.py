@@ -23,6 +23,9 @@ class Outputs(msgspec.Struct, frozen=True):
     error: str | None = None
 
 
+NONE = Outputs()
+
+
 def parse(data: bytes) -> Outputs:
     """Read `key=value` lines. Pure.
 

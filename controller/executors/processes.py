@@ -77,6 +77,12 @@ def read(pid: int) -> Process | None:
     return None if fields[0] in (b"Z", b"X") else _process(pid, fields)
 
 
+def alive(process: Process) -> bool:
+    """Whether this very process still runs."""
+    now = read(process.pid)
+    return now is not None and now.start == process.start
+
+
 def start_ticks(pid: int) -> int:
     """When the process started, also when it has ended and waits to be reaped; 0: not known."""
     try:

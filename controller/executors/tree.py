@@ -165,7 +165,7 @@ class Ending:
         if key not in self._held:
             fd = processes.hold(process)
             if fd is None:
-                if processes.read(process.pid) == msgspec.structs.replace(process, run=None, namespace=None):
+                if processes.alive(process):
                     self._stuck.add(key)
                 return
             self._held[key] = fd
