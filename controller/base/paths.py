@@ -7,7 +7,6 @@ for it, give the same control socket.
 import hashlib
 import os
 import stat
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
@@ -77,7 +76,7 @@ def control_socket(url: str, environ: Mapping[str, str], uid: int) -> Path:
         path = Path(runtime) / "jobwarden" / name
         if len(os.fsencode(path)) <= _MOST_SOCKET_BYTES:
             return path
-    for base in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - the folder below it is private and checked
+    for base in (environ.get("TMPDIR") or "/tmp", "/tmp"):  # noqa: S108 - the folder below it is private and checked
         path = Path(base) / f"jobwarden-{uid}" / name
         if len(os.fsencode(path)) <= _MOST_SOCKET_BYTES:
             break

@@ -8,14 +8,14 @@ import json
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from controller.base import errors
 
 _CONNECT_SECONDS = 5.0
 
 
-class NotRunning(Exception):  # noqa: N818 - not an error: the database is asked instead
+class NotRunning(Exception):
     """Nobody listens on the socket."""
 
 
@@ -25,6 +25,7 @@ class Client:
     def __init__(self, path: Path, timeout: float = 60.0) -> None:
         self._path = str(path)
         self._timeout = timeout
+        self.note = ""  # what the last answer said beside its body
 
     def get(self, path: str) -> bytes:
         """The body of the answer."""
@@ -46,8 +47,7 @@ class Client:
                 connection.sendall(head.encode("ascii") + body)
                 with connection.makefile("rb") as answer:
                     status = _status(answer.readline())
-                    while answer.readline().strip():
-                        pass
+                    self.note = _note(answer)
                     if status >= 400:
                         _raise(answer.read())
                     if endless:
@@ -80,6 +80,16 @@ def _unreachable(why: str) -> errors.ControllerUnreachable:
     return error
 
 
+def _note(answer: IO[bytes]) -> str:
+    """Read the headers; gives the one that is for people."""
+    note = ""
+    while line := answer.readline().strip():
+        name, _, value = line.partition(b":")
+        if name.lower() == b"x-jobwarden-note":
+            note = value.strip().decode("utf-8", "replace")
+    return note
+
+
 def _status(line: bytes) -> int:
     parts = line.split(None, 2)
     if len(parts) < 2 or not parts[1].isdigit():
@@ -94,7 +104,11 @@ def _raise(body: bytes) -> NoReturn:
     except (ValueError, KeyError, TypeError):
         raise _unreachable(f"it gave an answer that makes no sense: {body[:200]!r}") from None
     kind = getattr(errors, str(reason), errors.JobwardenError)
-    error = kind(message) if isinstance(kind, type) and issubclass(kind, errors.JobwardenError) else errors.JobwardenError(message)
+    error = (
+        kind(message)
+        if isinstance(kind, type) and issubclass(kind, errors.JobwardenError)
+        else errors.JobwardenError(message)
+    )
     if hint:
         error.add_note(hint)
     raise error

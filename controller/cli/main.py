@@ -24,7 +24,9 @@ VERBS = {
     "logs": Verb("controller.cli.logs", "logs", "Print what a run printed."),
     "history": Verb("controller.cli.history", "history", "List what a job did, newest first."),
     "tree": Verb("controller.cli.history", "tree", "Show a chain of runs as one thing."),
-    "explain": Verb("controller.cli.explain", "explain", "Say when a job runs next, and why each recent instant ran or did not."),
+    "explain": Verb(
+        "controller.cli.explain", "explain", "Say when a job runs next, and why each recent instant ran or did not."
+    ),
     "trigger": Verb("controller.cli.trigger", "trigger", "Run a job now."),
     "cancel": Verb("controller.cli.act", "cancel", "Cancel a run or a whole chain."),
     "approve": Verb("controller.cli.act", "approve", "Say yes to what waits for a decision."),

@@ -10,12 +10,11 @@ from typing import Any
 
 import click
 
-from controller.app import controller
 from controller.app.options import GitOptions, LogFormat, RunOptions
 from controller.base import paths
 from controller.cli.settings import current, verb
 from controller.cli.story import teller
-from controller.cli.types import Address, Duration
+from controller.cli.types import address, duration
 
 _GIT_ONLY = ("branch", "tag", "commit", "path", "interval")
 
@@ -33,23 +32,51 @@ jobwarden run manifests/ --until-idle --log-format json
 @click.option("--tag", metavar="NAME", help="Tag to follow.")
 @click.option("--commit", metavar="HASH", help="Commit to stay at.")
 @click.option("--path", metavar="FOLDER", help="Folder inside the repository.")
-@click.option("--interval", type=Duration(), metavar="DURATION", help="How often to fetch (default: 1m).")
-@click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE", help="A jobwarden.yaml with named sources and settings.")
-@click.option("--state-dir", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER", help="Where run logs and clones live (default: beside the SQLite file).")
-@click.option("--log-dir", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER", help="Where run logs live (default: logs/ in the state folder).  [env: JOBWARDEN_LOG_DIR]")
-@click.option("--status-dir", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER", help="Write the status of every resource as YAML files into this folder.")
-@click.option("--metrics-addr", type=Address(), metavar="HOST:PORT", help="Serve /metrics, /healthz and /readyz there.")
+@click.option("--interval", type=duration, metavar="DURATION", help="How often to fetch (default: 1m).")
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="A jobwarden.yaml with named sources and settings.",
+)
+@click.option(
+    "--state-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Where run logs and clones live (default: beside the SQLite file).",
+)
+@click.option(
+    "--log-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Where run logs live (default: logs/ in the state folder).  [env: JOBWARDEN_LOG_DIR]",
+)
+@click.option(
+    "--status-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Write the status of every resource as YAML files into this folder.",
+)
+@click.option("--metrics-addr", type=address, metavar="HOST:PORT", help="Serve /metrics, /healthz and /readyz there.")
 @click.option("--heartbeat-url", metavar="URL", help="Ping this URL while everything works.")
 @click.option("--until-idle", is_flag=True, help="End once nothing runs, waits or will ever be due.")
-@click.option("--for", "run_for", type=Duration(), metavar="DURATION", help="Drain and end after this time.")
-@click.option("--log-format", type=click.Choice([str(one) for one in LogFormat]), help="How to report (default: story on a terminal, else text).")
+@click.option("--for", "run_for", type=duration, metavar="DURATION", help="Drain and end after this time.")
+@click.option(
+    "--log-format",
+    type=click.Choice([str(one) for one in LogFormat]),
+    help="How to report (default: story on a terminal, else text).",
+)
 @click.option("--max-running", type=click.IntRange(min=1), metavar="N", help="How many runs may be open at once.")
 def run(folders: tuple[Path, ...], **given: Any) -> int:
     """Run the controller: watch manifests, apply them, run the jobs, report. Ctrl-C drains; a second one ends at once.
 
     PATH is a folder with manifests, or one file. With --namespace every resource read from PATH or --git goes into that namespace.
     """
-    return controller.run(options_of(folders, given))
+    options = options_of(folders, given)
+    # The whole engine: neither help nor a wrong argument should wait for it.
+    from controller.app import controller  # noqa: PLC0415
+
+    return controller.run(options)
 
 
 def options_of(folders: tuple[Path, ...], given: dict[str, Any]) -> RunOptions:
@@ -57,7 +84,9 @@ def options_of(folders: tuple[Path, ...], given: dict[str, Any]) -> RunOptions:
     git = _git(given)
     if not folders and git is None and given["config"] is None:
         error = click.UsageError("nothing to run: no source of manifests is given", click.get_current_context())
-        error.add_note("name a folder (`jobwarden run manifests/`), a repository (--git URL) or a configuration (--config jobwarden.yaml)")
+        error.add_note(
+            "name a folder (`jobwarden run manifests/`), a repository (--git URL) or a configuration (--config jobwarden.yaml)"
+        )
         raise error
     missing = [folder for folder in folders if not folder.exists()]
     if missing:

@@ -6,7 +6,6 @@ Verbs take `settings(ctx)`. Invariant: what is written last on the command line 
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,13 +16,13 @@ from controller.base import paths
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass
 class Settings:
     """Filled by option callbacks while click parses."""
 
-    db: str | None = None
-    namespace: str | None = None
-    all_namespaces: bool = False
+    def __init__(self) -> None:
+        self.db: str | None = None
+        self.namespace: str | None = None
+        self.all_namespaces = False
 
     @property
     def database(self) -> str:

@@ -80,7 +80,9 @@ def _facts(event: StoryEvent) -> list[str]:
     if event.kind is not StoryKind.RunFinished or event.state != "Succeeded":
         facts.append(reason)
     if event.kind is StoryKind.RunStarted and event.cause:
-        facts.append(event.cause if not event.attempt or event.attempt == 1 else f"{event.cause}, attempt {event.attempt}")
+        facts.append(
+            event.cause if not event.attempt or event.attempt == 1 else f"{event.cause}, attempt {event.attempt}"
+        )
     if event.seconds is not None:
         facts.append(f"{event.seconds:.1f}s" if event.seconds < 100 else f"{event.seconds:.0f}s")
     if event.due is not None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from sqlalchemy import Engine, inspect, text
 
 from controller.base.errors import StoreUnavailable
+from controller.store.version import HEAD
 
-HEAD = "0001"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _ADVISORY_LOCK = 0x6A6F6277
 

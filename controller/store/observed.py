@@ -70,6 +70,7 @@ class JobFacts(Record, frozen=True):
 
     job: Job
     resource: ResourceFacts
+    schedule_text: str = ""
     active: tuple[ActiveRun, ...] = ()
     active_count: int = 0
     recent: tuple[LastRun, ...] = ()
@@ -130,7 +131,9 @@ def job_facts(tx: Tx, ids: Sequence[int]) -> list[JobFacts]:
 
 
 def _job_facts(tx: Tx, ids: Sequence[int]) -> dict[int, JobFacts]:
-    known = {row.id: rows.job_of(row) for row in tx.execute(select(jobs).where(jobs.c.id.in_(ids)))}
+    found = tx.execute(select(jobs).where(jobs.c.id.in_(ids))).all()
+    known = {row.id: rows.job_of(row) for row in found}
+    texts = {row.id: row.schedule_text for row in found}
     documents = _resource_facts(tx, resources.c.id.in_(list(known)))
     active, counts = _active_runs(tx, list(known))
     recent = _recent_runs(tx, known.values())
@@ -145,6 +148,7 @@ def _job_facts(tx: Tx, ids: Sequence[int]) -> dict[int, JobFacts]:
         one: JobFacts(
             job=job,
             resource=documents[one],
+            schedule_text=texts[one],
             active=tuple(active[one]),
             active_count=counts[one],
             recent=tuple(recent[one]),

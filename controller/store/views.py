@@ -8,40 +8,17 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, null, select, tuple_
+from sqlalchemy import Select, null, select, text, tuple_
 
 from controller.domain.records import Approval, Dispatch, Run
 from controller.domain.states import WAITING, DispatchState, RunState
-from controller.store import rows
+from controller.store import lines, rows
+from controller.store.lines import JobLine
 from controller.store.observed import scoped
-from controller.store.schema import approvals, audit, dispatches, jobs, resources, run_events, runs, sources
+from controller.store.schema import approvals, audit, dispatches, jobs, run_events, runs
 from controller.store.store import Tx
 
 _CHUNK = 200
-
-
-class JobLine(NamedTuple):
-    """One job as a list shows it. `labels` is packed JSON, None unless asked for."""
-
-    namespace: str
-    name: str
-    schedule: str
-    target: str
-    suspend: bool
-    held: bool
-    blocked_reason: str | None
-    rejected: bool
-    served: bool | None
-    completed_at: datetime | None
-    last_state: str | None
-    last_finished_at: datetime | None
-    next_fire_at: datetime | None
-    created_at: datetime
-    consecutive_errors: int
-    healthy: bool | None
-    overdue_reason: str | None
-    source: str
-    labels: bytes | None
 
 
 class Page(NamedTuple):
@@ -55,35 +32,9 @@ _ALL = Page()
 
 
 def job_lines(tx: Tx, namespace: str, name: str | None = None, *, labels: bool = False) -> list[JobLine]:
-    """Jobs as a list shows them, by namespace and name; "" is every namespace."""
-    statement = (
-        select(
-            jobs.c.namespace,
-            jobs.c.name,
-            jobs.c.schedule_text,
-            jobs.c.target,
-            jobs.c.suspend,
-            jobs.c.hold_reason.is_not(None),
-            jobs.c.blocked_reason,
-            resources.c.rejection.is_not(None),
-            sources.c.served,
-            jobs.c.completed_at,
-            jobs.c.last_state,
-            jobs.c.last_finished_at,
-            jobs.c.next_fire_at,
-            jobs.c.created_at,
-            jobs.c.consecutive_errors,
-            jobs.c.healthy,
-            jobs.c.overdue_reason,
-            jobs.c.source,
-            jobs.c.labels if labels else null(),
-        )
-        .join(resources, resources.c.id == jobs.c.id)
-        .outerjoin(sources, sources.c.name == jobs.c.source)
-        .where(*scoped(jobs, namespace, name))
-        .order_by(jobs.c.namespace, jobs.c.name)
-    )
-    return [JobLine(*row) for row in tx.execute(statement)]
+    """Jobs as a list shows them, by namespace and name; "" is every namespace. One statement."""
+    sql, parameters = lines.statement(namespace, name, labels=labels)
+    return [lines.line(row) for row in tx.execute(text(sql), parameters)]
 
 
 def job_names(tx: Tx, namespace: str) -> list[str]:

@@ -1,0 +1,225 @@
+"""Rows of one resource to its conditions and status. Pure: facts in, values out.
+
+`views` and the status loop hand over what `store.observed` gathered. There is no phase: every condition is computed from facts, each on its own.
+Invariant: a status is under 4 KiB however long a job has lived, and the same facts give the same status at any time.
+"""
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import msgspec
+
+from controller.domain.job import ExecTarget, JobSpec, ShellTarget
+from controller.domain.reasons import Reason
+from controller.domain.records import LastRun
+from controller.domain.states import RunState
+from controller.status import conditions
+from controller.status.conditions import Condition, Verdict, no, sentence, yes
+from controller.status.rejection import summary
+from controller.status.text import maybe, rfc3339
+from controller.store.observed import JobFacts, PoolFacts, ResourceFacts, TargetFacts
+
+MOST_BYTES = 4096
+_GOOD = frozenset({RunState.Succeeded})
+
+
+class Status(NamedTuple):
+    """Conditions by themselves, because they are remembered, and the whole status as plain JSON values."""
+
+    conditions: tuple[Condition, ...]
+    value: dict[str, Any]
+
+
+def job_status(facts: JobFacts, now: datetime) -> Status:
+    """The status of a ScheduledJob. `now` only dates changes that no row dates."""
+    job = facts.job
+    verdicts = [
+        *acceptance(facts.resource, job.blocked_reason, job.blocked_message, applied=job.generation),
+        _suspended(facts),
+        _running(facts),
+        _awaiting(facts),
+        _healthy(facts),
+        _overdue(facts),
+        _completed(facts),
+    ]
+    settled = conditions.settle(verdicts, conditions.decode(facts.resource.conditions), facts.resource.generation, now)
+    value = {
+        "observedGeneration": facts.resource.generation,
+        "conditions": conditions.plain(settled),
+        "schedule": facts.schedule_text,
+        "target": target_word(job.spec),
+        "ready": settled[0].status,
+        "nextRunAt": None if _is_suspended(facts) else maybe(job.next_fire_at),
+        "lastRun": last_run(job.last_run) if job.last_run else None,
+        "lastSuccessAt": maybe(job.last_success_at),
+        "recentRuns": [{"name": one.name, "state": one.state.value} for one in facts.recent],
+        "activeRuns": [one.name for one in facts.active],
+        "queued": facts.queued,
+        "consecutiveErrors": job.consecutive_errors,
+        "pendingApproval": facts.approvals[0][0] if facts.approvals else None,
+        "hold": _hold(facts),
+    }
+    return Status(settled, _within_bound(value))
+
+
+def pool_status(facts: PoolFacts, now: datetime) -> Status:
+    """The status of a ResourcePool or ClusterResourcePool."""
+    extra = {"held": facts.pool.held, "waiting": facts.waiting, "holders": list(facts.holders)}
+    return _plain_status(facts.resource, now, extra)
+
+
+def target_status(facts: TargetFacts, now: datetime) -> Status:
+    """The status of a NotificationTarget or ClusterNotificationTarget: accepted, and whether messages arrive."""
+    if facts.failing:
+        healthy = no("Healthy", "DeliveryFailed", facts.last_error or "")
+    else:
+        healthy = yes("Healthy", Reason.Completed)
+    return _plain_status(facts.resource, now, {"pending": facts.waiting, "failing": facts.failing}, healthy)
+
+
+def acceptance(
+    resource: ResourceFacts, blocked: str | None = None, why: str | None = None, applied: int | None = None
+) -> list[Verdict]:
+    """Ready, Reconciling and Stalled, as kstatus understands them.
+
+    A newer version that is not valid is Stalled: only a person can go on. A missing reference is Reconciling: it becomes ready by itself.
+    """
+    generation = resource.generation if applied is None else applied
+    if resource.rejection is not None:
+        reason, message = summary(resource.rejection)
+        return _not_ready(reason, message, None, stalled=True)
+    if blocked is not None:
+        stalled = blocked not in (Reason.ReferenceNotFound, Reason.PoolNotFound)
+        return _not_ready(blocked, why or sentence(blocked), None, stalled=stalled)
+    if generation < resource.generation:
+        return _not_ready(Reason.Superseded, "The newest version is being applied.", resource.updated_at, stalled=False)
+    return [
+        yes("Ready", Reason.Accepted, Reason.Accepted.sentence, resource.updated_at),
+        no("Reconciling", Reason.Accepted),
+        no("Stalled", Reason.Accepted),
+    ]
+
+
+def last_run(last: LastRun) -> dict[str, Any]:
+    """An ended run in short."""
+    return {
+        "name": last.name,
+        "state": last.state.value,
+        "reason": last.reason,
+        "exitCode": last.exit_code,
+        "startedAt": maybe(last.started_at),
+        "finishedAt": rfc3339(last.finished_at),
+    }
+
+
+def target_word(spec: JobSpec) -> str:
+    """Which target a job has, as its field is called."""
+    if isinstance(spec.target, ShellTarget):
+        return "shell"
+    return "exec" if isinstance(spec.target, ExecTarget) else "watchdog"
+
+
+def _not_ready(reason: str, message: str, since: datetime | None, *, stalled: bool) -> list[Verdict]:
+    moving = Verdict(
+        "Reconciling", not stalled, Reason.Accepted if stalled else reason, "" if stalled else message, since
+    )
+    stuck = Verdict("Stalled", stalled, reason if stalled else Reason.Accepted, message if stalled else "", since)
+    return [no("Ready", reason, message, since), moving, stuck]
+
+
+def _is_suspended(facts: JobFacts) -> bool:
+    return facts.job.spec.suspend or facts.resource.served is False
+
+
+def _suspended(facts: JobFacts) -> Verdict:
+    hold = facts.job.hold
+    if facts.job.spec.suspend:
+        return yes("Suspended", Reason.Suspended, Reason.Suspended.sentence, facts.resource.updated_at)
+    if hold is not None:
+        until = f" until {rfc3339(hold.until)}" if hold.until else ""
+        return yes("Suspended", Reason.Held, f"{hold.by}{until}: {hold.reason}", hold.since)
+    if facts.resource.served is False:
+        message = f"No live controller serves the source {facts.resource.source!r}."
+        return yes("Suspended", Reason.SourceNotServed, message)
+    return no("Suspended", Reason.NotSuspended)
+
+
+def _running(facts: JobFacts) -> Verdict:
+    if not facts.active_count:
+        last = facts.job.last_run
+        return no("Running", Reason.Idle, since=last.finished_at if last else facts.job.created_at)
+    count = f"{facts.active_count} runs are open." if facts.active_count > 1 else f"{facts.active[0].name} is open."
+    return yes("Running", Reason.Active, count, min(one.started_at for one in facts.active))
+
+
+def _awaiting(facts: JobFacts) -> Verdict:
+    if not facts.approvals:
+        return no("AwaitingApproval", Reason.NotNeeded)
+    name, asked_at = facts.approvals[0]
+    more = f" and {len(facts.approvals) - 1} more" if len(facts.approvals) > 1 else ""
+    message = f"`jobwarden approve {name}` or `reject {name}` decides{more}."
+    return yes("AwaitingApproval", Reason.AwaitingApproval, message, asked_at)
+
+
+def _healthy(facts: JobFacts) -> Verdict:
+    job, last = facts.job, facts.job.last_run
+    if job.healthy is None:
+        return Verdict("Healthy", None, Reason.NothingRan, "", job.created_at)
+    since = last.finished_at if last else None
+    if job.healthy:
+        return yes("Healthy", (last.reason if last else None) or Reason.Completed, "", job.last_success_at)
+    if last is None or last.state in _GOOD:
+        return no("Healthy", Reason.DeadlineExceeded, "An instant was missed, and nothing has succeeded since.")
+    reason = last.reason or last.state.value
+    code = f" with exit code {last.exit_code}" if last.exit_code else ""
+    return no("Healthy", reason, f"{last.name} ended as {last.state}{code}.", since)
+
+
+def _overdue(facts: JobFacts) -> Verdict:
+    job = facts.job
+    if job.overdue_reason is None:
+        return no("Overdue", Reason.OnTime)
+    message = job.overdue_message or sentence(job.overdue_reason)
+    return yes("Overdue", job.overdue_reason, message, job.overdue_since)
+
+
+def _completed(facts: JobFacts) -> Verdict:
+    if facts.job.completed_at is None:
+        return no("Completed", Reason.WillFire, since=facts.job.created_at)
+    return yes("Completed", Reason.ScheduleEnded, Reason.ScheduleEnded.sentence, facts.job.completed_at)
+
+
+def _hold(facts: JobFacts) -> dict[str, Any] | None:
+    hold = facts.job.hold
+    if hold is None:
+        return None
+    return {
+        "reason": conditions.bounded(hold.reason),
+        "by": hold.by,
+        "since": rfc3339(hold.since),
+        "until": maybe(hold.until),
+    }
+
+
+def _plain_status(resource: ResourceFacts, now: datetime, extra: dict[str, Any], *more: Verdict) -> Status:
+    verdicts = [*acceptance(resource), *more]
+    settled = conditions.settle(verdicts, conditions.decode(resource.conditions), resource.generation, now)
+    value = {
+        "observedGeneration": resource.generation,
+        "conditions": conditions.plain(settled),
+        "ready": settled[0].status,
+        **extra,
+    }
+    return Status(settled, value)
+
+
+def _within_bound(value: dict[str, Any]) -> dict[str, Any]:
+    """Shorten the lists, the oldest entries first, until the status is under its bound."""
+    lists = [value["activeRuns"], value["recentRuns"]]
+    excess = len(msgspec.json.encode(value)) - MOST_BYTES + 1
+    while excess > 0 and any(lists):
+        longest = max(lists, key=len)
+        excess -= len(msgspec.json.encode(longest.pop())) + 1
+    for condition in value["conditions"] if excess > 0 else ():
+        condition["message"] = condition["message"][:80]
+    return value

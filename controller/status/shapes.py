@@ -1,0 +1,189 @@
+"""The public JSON shape of everything that can be looked at: resources as written plus `status`, runs, dispatches, approvals, sources.
+
+`views` fills them. Invariant: scripts rely on these shapes: fields are only ever added, and a field without a value is null, never left out.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from controller.domain.records import Approval, Dispatch, Run
+from controller.status.rejection import problems
+from controller.status.text import maybe, printed, rfc3339
+from controller.store.observed import ResourceFacts, SourceFacts
+
+API_VERSION = "jobwarden.dev/v1alpha1"
+Shape = dict[str, Any]
+
+
+def resource(facts: ResourceFacts, status: Mapping[str, Any]) -> Shape:
+    """A resource as somebody wrote it, with what the store knows of it and its status."""
+    document = msgspec.json.decode(facts.document)
+    metadata = {
+        **document.get("metadata", {}),
+        "name": facts.name,
+        **({"namespace": facts.namespace} if facts.namespace else {}),
+        "uid": facts.uid,
+        "generation": facts.generation,
+        "creationTimestamp": rfc3339(facts.created_at),
+    }
+    return {
+        "apiVersion": document.get("apiVersion", API_VERSION),
+        "kind": facts.kind,
+        "metadata": metadata,
+        "spec": document.get("spec", {}),
+        "status": {**status, "source": origin(facts)},
+    }
+
+
+def origin(facts: ResourceFacts) -> Shape:
+    """Where the last accepted version was written, and what is wrong with a newer one."""
+    rejected = facts.rejection
+    return {
+        "name": facts.source,
+        "path": facts.path,
+        "line": facts.line,
+        "problems": [msgspec.to_builtins(one) for one in problems(rejected)] if rejected is not None else [],
+    }
+
+
+def run(record: Run) -> Shape:
+    """A run. What it printed is given as its tail, made safe as UTF-8."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Run",
+        "metadata": _metadata(record.name, record.namespace, rfc3339(record.created_at)),
+        "spec": {
+            "job": record.job,
+            "cause": record.cause.value,
+            "scheduledFor": rfc3339(record.scheduled_for),
+            "attempt": record.attempt,
+            "root": record.root,
+            "retryOf": record.retry_of,
+            "triggeredBy": list(record.parents),
+            "parameters": dict(record.parameters),
+            "requestedBy": record.actor,
+            "dispatch": record.dispatch,
+        },
+        "status": {
+            "state": record.state.value,
+            "reason": record.reason,
+            "message": record.message,
+            "startedAt": maybe(record.started_at),
+            "finishedAt": maybe(record.finished_at),
+            "exitCode": record.exit_code,
+            "signal": record.signal,
+            "outputs": dict(record.outputs),
+            "output": {
+                "stdout": printed(record.output.stdout),
+                "stderr": printed(record.output.stderr),
+                "bytes": record.output.bytes,
+                "truncated": record.output.truncated,
+            },
+            "host": record.host,
+            "pid": record.handle.pid if record.handle else None,
+            "cancelRequestedBy": record.cancel_requested_by,
+        },
+    }
+
+
+def dispatch(record: Dispatch) -> Shape:
+    """A dispatch: one intent to run."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Dispatch",
+        "metadata": _metadata(record.id, record.namespace, rfc3339(record.created_at)),
+        "spec": {
+            "job": record.job,
+            "cause": record.cause.value,
+            "scheduledFor": rfc3339(record.scheduled_for),
+            "through": maybe(record.through),
+            "count": record.count,
+            "notBefore": rfc3339(record.not_before),
+            "priority": record.priority,
+            "attempt": record.attempt,
+            "root": record.root,
+            "retryOf": record.retry_of,
+            "triggeredBy": list(record.parents),
+            "parameters": dict(record.parameters),
+            "requestedBy": record.actor,
+        },
+        "status": {
+            "state": record.state.value,
+            "reason": record.reason,
+            "message": record.message,
+            "run": record.run,
+            "approval": record.approval,
+            "endedAt": maybe(record.ended_at),
+        },
+    }
+
+
+def approval(record: Approval) -> Shape:
+    """A request for a decision; `decisions` is keyed by who decided."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Approval",
+        "metadata": _metadata(record.name, record.namespace, rfc3339(record.created_at)),
+        "spec": {
+            "jobRef": {"name": record.job},
+            "dispatch": record.dispatch,
+            "gate": record.gate,
+            "digest": record.digest,
+            "parameters": dict(record.parameters),
+            "scheduledFor": rfc3339(record.scheduled_for),
+            "requestedBy": record.requested_by,
+            "message": record.message,
+            "approvals": record.required,
+            "allowSelf": record.allow_self,
+            "approvers": list(record.approvers),
+            "onTimeout": record.on_timeout,
+            "decisions": {
+                one.by: {
+                    "decision": "Approved" if one.approved else "Rejected",
+                    "reason": one.reason,
+                    "at": rfc3339(one.at),
+                }
+                for one in record.decisions
+            },
+        },
+        "status": {
+            "state": record.state.value,
+            "expiresAt": rfc3339(record.expires_at),
+            "decidedAt": maybe(record.decided_at),
+        },
+    }
+
+
+def source(facts: SourceFacts) -> Shape:
+    """A source with what it last gave. `errors` are those of the last attempt."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Source",
+        "metadata": {"name": facts.name},
+        "spec": {"kind": facts.kind, "location": facts.location},
+        "status": {
+            "ready": "True" if facts.served and facts.reason is None else "False",
+            "served": facts.served,
+            "servedBy": {"instance": facts.owner, "host": facts.host, "pid": facts.pid} if facts.owner else None,
+            "revision": facts.revision,
+            "attemptedRevision": facts.attempted_revision,
+            "appliedAt": maybe(facts.applied_at),
+            "reason": facts.reason,
+            "message": facts.message,
+            "failingSince": maybe(facts.failing_since),
+            "resources": facts.resources,
+            "errors": [msgspec.to_builtins(one) for one in problems(facts.errors)] if facts.errors else [],
+        },
+    }
+
+
+def listed(kind: str, items: list[Shape], following: str | None = None) -> Shape:
+    """A list of things of one kind; `following` is where the next page begins."""
+    value: Shape = {"apiVersion": API_VERSION, "kind": f"{kind}List", "items": items}
+    return value if following is None else {**value, "metadata": {"continue": following}}
+
+
+def _metadata(name: str, namespace: str, created: str) -> Shape:
+    return {"name": name, "namespace": namespace, "creationTimestamp": created}
