@@ -27,17 +27,12 @@ class LogFormat(StrEnum):
     Json = "json"
 
 
-_TOLD_ONLY_WARNINGS = (
-    "asyncio",
-    "aiohttp.access",
-    "alembic",
+_TOLD_ONLY_WARNINGS = ("asyncio", "aiohttp.access", "alembic", "kopf", "watchfiles")
+_NEVER_DETAILED = (
     "apprise",
-    "httpcore",
-    "httpx",
-    "kopf",
+    "requests",
     "urllib3",
-    "watchfiles",
-)
+)  # their details are URLs of notification services, which are secrets
 _RESERVED = frozenset({"time", "level", "logger", "message", "exception"})
 _COLOURS = {
     logging.DEBUG: "\x1b[2m",
@@ -95,8 +90,11 @@ def setup(
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level)
+    least = max(root.level, logging.WARNING)
     for name in _TOLD_ONLY_WARNINGS:
-        logging.getLogger(name).setLevel(max(root.level, logging.WARNING) if root.level > logging.DEBUG else root.level)
+        logging.getLogger(name).setLevel(least if root.level > logging.DEBUG else root.level)
+    for name in _NEVER_DETAILED:
+        logging.getLogger(name).setLevel(least)
     logging.captureWarnings(capture=True)
     return handler
 

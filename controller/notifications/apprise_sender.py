@@ -11,7 +11,6 @@ import asyncio
 import logging
 import threading
 from datetime import timedelta
-from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -85,17 +84,21 @@ def _addressed(url: str, to: str | None) -> str:
 
 
 def _notify(url: str, text: Text) -> DeliveryFailed | None:
-    apprise, reasons = _apprise()
-    reasons.begin()
-    plugin = apprise.Apprise.instantiate(url, suppress_exceptions=True)
+    apprise = _apprise()
+    _REASONS.begin()
+    # With a time limit of its own apprise sends from a pool that all services share, where six that hang stop all others.
+    asset = apprise.AppriseAsset(
+        app_id="jobwarden", app_desc="jobwarden", app_url="https://jobwarden.dev", service_timeout=0
+    )
+    plugin = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
     if plugin is None:
         return DeliveryRefused("the target's URL is not one that apprise knows; see its list of services")
-    sender = apprise.Apprise()
+    sender = apprise.Apprise(asset=asset)
     sender.add(plugin)
     sent = sender.notify(title=text.title, body=text.body, notify_type=text.level.value, body_format="text")
     if sent:
         return None
-    said = " ".join(reasons.last().split())[:_TOLD]
+    said = " ".join(_REASONS.last().split())[:_TOLD]
     return DeliveryFailed("the notification service did not accept the message" + (f": {said}" if said else ""))
 
 
@@ -116,14 +119,16 @@ class _Reasons(logging.Handler):
         return str(getattr(self._of_thread, "last", ""))
 
 
-@lru_cache(maxsize=1)
-def _apprise() -> tuple[Any, _Reasons]:
+_REASONS = _Reasons()
+
+
+def _apprise() -> Any:
     # Here, because importing it takes a third of a second, and most controllers never send through it.
     import apprise  # noqa: PLC0415
 
-    reasons = _Reasons()
     logger = logging.getLogger("apprise")
-    logger.handlers[:] = [reasons]
-    logger.propagate = False
-    logger.setLevel(logging.WARNING)
-    return apprise, reasons
+    if logger.handlers != [_REASONS]:
+        logger.handlers[:] = [_REASONS]
+        logger.propagate = False
+        logger.setLevel(logging.WARNING)
+    return apprise

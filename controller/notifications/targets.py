@@ -212,10 +212,13 @@ class _Reader:
 def _read_text(path: Path) -> str:
     # The path is resolved, so a link in its place now is somebody's trick; without O_NONBLOCK a pipe would stop us for ever.
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(0, "it is not a regular file")
-        data = file.read(_LARGEST_SECRET + 1)
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read(_LARGEST_SECRET + 1)
+    finally:
+        os.close(descriptor)
     if len(data) > _LARGEST_SECRET:
         raise OSError(0, "it is larger than 64 KiB")
     text = data.decode()
