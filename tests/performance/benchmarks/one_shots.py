@@ -1,0 +1,57 @@
+"""Many one-shot jobs that are all due at T: the workload of B1, B12 and B13, run once.
+
+The clock runs from T to the commit that ends the last run, seen from outside. The jobs are loaded before T; a sample in which they were
+not is taken again with more time to load. Every run is checked afterwards through `get runs`.
+"""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from tests.performance import manifests
+from tests.performance.harness import InvalidSample, Metrics
+from tests.performance.product import COMMAND, Controller, Installation, check_each_once, installation, moment
+from tests.performance.suite import Suite
+
+_READY_BEFORE = 0.3
+_lead = {"start": 2.0, "job": 0.0015}
+"""Seconds allowed for starting and for loading each job; they grow when this machine turns out to be slower."""
+
+
+def due_instant(count: int) -> float:
+    """A T far enough from now to load `count` jobs before it, a second's third past a full second."""
+    return float(int(time.time() + _lead["start"] + _lead["job"] * count) + 1) + 1 / 3
+
+
+def write_due(where: Installation, count: int, due: float) -> None:
+    """Manifests of `count` jobs `true`, all due at `due`, everything else default."""
+    at = datetime.fromtimestamp(due, UTC)
+    manifests.write(where.manifests, "due", (manifests.job(f"due-{n:05d}", at=at) for n in range(count)))
+
+
+def require_loaded(loaded: float, due: float) -> None:
+    """Errors: InvalidSample when jobs were still being loaded at T; the next sample gets more time."""
+    if loaded > due - _READY_BEFORE:
+        _lead["start"] *= 1.5
+        _lead["job"] *= 1.8
+        raise InvalidSample(f"the jobs were loaded {loaded - due + _READY_BEFORE:.1f} s too late")
+
+
+def rate(suite: Suite, count: int, engine: str, command: Sequence[str] = COMMAND) -> Metrics:
+    """Runs per second of one fresh controller on a fresh database; `first` and `spread` tell where the time went, in ms after T."""
+    with installation(suite, f"b1-{count}", engine) as where:
+        due = due_instant(count)
+        write_due(where, count, due)
+        with Controller(where, "--until-idle", command=command) as controller:
+            require_loaded(controller.wait_loaded(count), due)
+            ended = controller.wait_ended(count)
+            controller.stop()
+        runs = where.runs()
+    check_each_once(runs, count)
+    started = [moment(run["status"]["startedAt"]) for run in runs]
+    return {
+        "value": count / (ended - due),
+        "first_start_ms": (min(started) - due) * 1000,
+        "last_start_ms": (max(started) - due) * 1000,
+        "ended_ms": (ended - due) * 1000,
+    }
