@@ -10,7 +10,7 @@ from decimal import Decimal
 _BINARY = {"Ti": 1 << 40, "Gi": 1 << 30, "Mi": 1 << 20, "Ki": 1 << 10}
 _DECIMAL = {"T": 10**12, "G": 10**9, "M": 10**6, "k": 10**3}
 _FACTORS = {**_BINARY, **_DECIMAL, "": 1}
-_SHAPE = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)([A-Za-z]{0,2})", re.ASCII)
+_SHAPE = re.compile(r"(\d{1,19}(?:\.\d{1,9})?)([A-Za-z]{0,2})", re.ASCII)
 _ALLOWED = "write a number of bytes, with one of Ki, Mi, Gi, Ti, k, M, G, T behind it if you like, such as 64Ki or 10M"
 _MAXIMUM = 1 << 63
 
@@ -32,18 +32,15 @@ def parse(text: str) -> int:
 
 
 def format(size: int) -> str:  # noqa: A001 - reads as quantities.format
-    """`size` bytes in the largest unit that needs no fraction. Pure. Errors: ValueError for a negative size.
+    """`size` bytes in the shortest spelling without a fraction, binary units first. Pure. Errors: ValueError for a negative size.
 
     >>> format(65536), format(10_000_000), format(1023)
     ('64Ki', '10M', '1023')
     """
     if size < 0:
         raise ValueError(f"a size is not negative: {size}")
-    for factors in (_BINARY, _DECIMAL):
-        for suffix, factor in factors.items():
-            if size and size % factor == 0:
-                return f"{size // factor}{suffix}"
-    return str(size)
+    spellings = [f"{size // factor}{suffix}" for suffix, factor in _FACTORS.items() if size % factor == 0]
+    return min(spellings, key=len) if size else "0"
 
 
 def _case_hint(suffix: str) -> str:

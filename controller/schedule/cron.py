@@ -9,13 +9,14 @@ restricted means either. Invariant: instants come out strictly ascending and on 
 import threading
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from zoneinfo import ZoneInfo
 
 from croniter import CroniterBadDateError, croniter
 
 from controller.schedule import grammar, zones
 
 _DAY, _WEEKDAY, _SECOND_FIELDS = 2, 4, 6
+_FIRST = datetime(1970, 1, 1, tzinfo=UTC)
+"""Nothing is due before it, so that any earlier start may stand for "from the beginning"."""
 _LAST_YEAR = 9000
 """Far enough from the end of the calendar that no arithmetic on the way can fall off it."""
 _WESTERNMOST = timedelta(hours=16)
@@ -27,10 +28,10 @@ _LOOKAHEAD = timedelta(hours=30)
 class Cron:
     """One expression, parsed once. Made by `compiled`; safe to share between threads."""
 
-    def __init__(self, expression: str, zone: ZoneInfo, hash_id: str) -> None:
+    def __init__(self, expression: str, zone: str, hash_id: str) -> None:
+        self.zone = zones.find(zone)
         parsed = grammar.parse(expression)
-        self._zone = zone
-        self._fixed_offset = zone.key in {"UTC", "Etc/UTC"}
+        self._fixed_offset = zone in {"UTC", "Etc/UTC"}
         self._wildcard_time = parsed.wildcard_time
         self._finders = [
             croniter(text, 0, datetime, hash_id=hash_id if parsed.hashed else None) for text in _sides(parsed.fields)
@@ -41,9 +42,9 @@ class Cron:
     def next_after(self, instant: datetime) -> datetime | None:
         """The first instant strictly after `instant` at which the expression fires; None when there is none.
 
-        Shape:  aware UTC, whole seconds.
+        Shape:  aware UTC, whole seconds, from 1970 to about the year 9000.
         """
-        start = instant.astimezone(UTC).replace(microsecond=0)
+        start = max(instant.astimezone(UTC).replace(microsecond=0), _FIRST)
         for low, high in self._known:
             if low <= start < high:
                 return high
@@ -64,7 +65,7 @@ class Cron:
 
     def _next_wall(self, wall: datetime) -> datetime | None:
         """The first matching wall time strictly after `wall`, zones aside."""
-        if not 1 < wall.year < _LAST_YEAR:
+        if wall.year > _LAST_YEAR:
             return None
         found = []
         with self._lock:  # a croniter keeps the time it stands at
@@ -77,9 +78,9 @@ class Cron:
 
     def _next_once(self, start: datetime) -> datetime | None:
         """Every matching wall time fires once, whether the zone shows it once, twice or never."""
-        wall = self._next_wall(zones.to_wall(start, self._zone))
+        wall = self._next_wall(zones.to_wall(start, self.zone))
         while wall is not None:
-            instant = zones.to_instant(wall, self._zone)
+            instant = zones.to_instant(wall, self.zone)
             if instant > start:
                 return instant
             # The clock was set back and shows these times again; go on where it shows new ones.
@@ -88,20 +89,20 @@ class Cron:
 
     def _end_of_repetition(self, first_showing: datetime, wall: datetime) -> datetime:
         """The last second that the wall clock shows twice, after the repeated `wall`; `wall` itself when it is not repeated."""
-        change = zones.first_change(first_showing, first_showing + _LOOKAHEAD, self._zone)
+        change = zones.first_change(first_showing, first_showing + _LOOKAHEAD, self.zone)
         if change is None:
             return wall
-        last = zones.to_wall(change - timedelta(seconds=1), self._zone)
+        last = zones.to_wall(change - timedelta(seconds=1), self.zone)
         return max(wall, last)
 
     def _next_real(self, start: datetime) -> datetime | None:
         """The first instant whose wall time matches, one stretch of constant offset after the other."""
         while True:
-            ahead = zones.offset(start, self._zone)
+            ahead = zones.offset(start, self.zone)
             wall = self._next_wall(start.replace(tzinfo=None) + ahead)
             if wall is None:
                 return None
-            change = zones.first_change(start, start + _LOOKAHEAD, self._zone)
+            change = zones.first_change(start, start + _LOOKAHEAD, self.zone)
             instant = (wall - ahead).replace(tzinfo=UTC)
             if instant < (change or start + _LOOKAHEAD):
                 return instant
@@ -115,7 +116,7 @@ class Cron:
 
     def _matches(self, instant: datetime) -> bool:
         """Whether the wall clock shows a matching time at `instant`."""
-        wall = zones.to_wall(instant, self._zone)
+        wall = zones.to_wall(instant, self.zone)
         return self._next_wall(wall - timedelta(seconds=1)) == wall
 
 
@@ -129,7 +130,7 @@ def compiled(expression: str, zone: str, hash_id: str) -> Cron:
 
 @lru_cache(maxsize=4096)
 def _compiled(expression: str, zone: str, hash_id: str) -> Cron:
-    return Cron(expression, zones.find(zone), hash_id)
+    return Cron(expression, zone, hash_id)
 
 
 def _hashed(expression: str) -> bool:

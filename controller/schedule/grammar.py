@@ -9,6 +9,7 @@ dialects further down can understand something else.
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -80,7 +81,9 @@ _ORDER = "minute hour day-of-month month day-of-week, and seconds as a sixth fie
 _HASH = re.compile(r"H(?:\((\d{1,4})-(\d{1,4})\))?(?:/(\d{1,4}))?", re.ASCII)
 
 
-class _Refused(Exception):  # noqa: N818 - carries a Problem out of one field, never leaves this module
+class _Refused(Exception):
+    """Carries a Problem out of one field; never leaves this module."""
+
     def __init__(self, message: str, hint: str, offset: int) -> None:
         self.problem = Problem(message, hint, offset)
 
@@ -94,6 +97,7 @@ def check(expression: str) -> list[Problem]:
     return []
 
 
+@lru_cache(maxsize=4096)
 def parse(expression: str) -> Parsed:
     """The expression in explicit numbers. Pure. Errors: CronSyntaxError."""
     try:

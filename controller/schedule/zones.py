@@ -71,7 +71,7 @@ def first_change(start: datetime, end: datetime, zone: ZoneInfo) -> datetime | N
 
 
 def _suggestion(name: str) -> str:
-    known = {zone.lower(): zone for zone in sorted(available_timezones())}
+    known = {zone.lower(): zone for zone in sorted(available_timezones()) if not zone.startswith(_NOT_PLACES)}
     asked = name.strip().lower().replace(" ", "_")
     exact = [known[asked]] if asked in known else []
     cities = [zone for lower, zone in known.items() if lower.rpartition("/")[2] == asked]
