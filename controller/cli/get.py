@@ -53,7 +53,7 @@ def get(noun: str, name: str | None, output: str, **asked: Any) -> None:
         if output in printing.DOCUMENTS
         else _Table(current(), kind, question, output)
     )
-    answer.print()
+    answer.print(watched=asked["watch"])
     while asked["watch"]:
         time.sleep(_WATCH_SECONDS)
         answer.print_changes()
@@ -67,15 +67,16 @@ class _Table:
         self._widths: list[int] = []
         self._seen: dict[tuple[str, ...], tuple[str, ...]] = {}
 
-    def print(self) -> None:
-        """The whole list."""
+    def print(self, *, watched: bool) -> None:
+        """The whole list; remembered only if it will be `watched`."""
         table = self._read()
         if not table["rows"]:
             where = (
                 f" in the namespace {self._settings.scope}" if self._settings.scope and self._kind != "sources" else ""
             )
             note(f"No {self._kind} found{where}.")
-        self._changed(table)
+        if watched:
+            self._changed(table)
         self._write(table["columns"] if table["rows"] else [], table["columns"], table["rows"])
 
     def print_changes(self) -> None:
@@ -126,10 +127,11 @@ class _Documents:
         self._settings, self._kind, self._question, self._output = settings, kind, question, output
         self._seen: dict[tuple[str, ...], Any] = {}
 
-    def print(self) -> None:
-        """Everything, as one document."""
+    def print(self, *, watched: bool) -> None:
+        """Everything, as one document; remembered only if it will be `watched`."""
         data = self._read()
-        self._changed(data)
+        if watched:
+            self._changed(data)
         printing.show(data, self._output)
         sys.stdout.flush()
 

@@ -52,29 +52,35 @@ def job_status(facts: JobFacts, now: datetime) -> Status:
         "nextRunAt": None if _is_suspended(facts) else maybe(job.next_fire_at),
         "lastRun": last_run(job.last_run) if job.last_run else None,
         "lastSuccessAt": maybe(job.last_success_at),
-        "recentRuns": [{"name": one.name, "state": one.state.value} for one in facts.recent],
-        "activeRuns": [one.name for one in facts.active],
+        "recentRuns": [
+            {"name": one.name, "state": one.state.value, "finishedAt": rfc3339(one.finished_at)} for one in facts.recent
+        ],
+        "activeRuns": [
+            {"name": one.name, "state": RunState.Running.value, "startedAt": rfc3339(one.started_at)}
+            for one in facts.active
+        ],
         "queued": facts.queued,
         "consecutiveErrors": job.consecutive_errors,
         "pendingApproval": facts.approvals[0][0] if facts.approvals else None,
-        "hold": _hold(facts),
     }
-    return Status(settled, _within_bound(value))
+    return Status(settled, _within_bound(_known(value)))
 
 
 def pool_status(facts: PoolFacts, now: datetime) -> Status:
     """The status of a ResourcePool or ClusterResourcePool."""
-    extra = {"held": facts.pool.held, "waiting": facts.waiting, "holders": list(facts.holders)}
+    holders = [_known(msgspec.to_builtins(one)) for one in facts.holders]
+    extra = {"held": facts.pool.held, "waiting": facts.waiting, "holders": holders}
     return _plain_status(facts.resource, now, extra)
 
 
 def target_status(facts: TargetFacts, now: datetime) -> Status:
     """The status of a NotificationTarget or ClusterNotificationTarget: accepted, and whether messages arrive."""
     if facts.failing:
-        healthy = no("Healthy", "DeliveryFailed", facts.last_error or "")
+        count = f"{facts.failing} of {facts.waiting} messages could not be delivered yet"
+        healthy = no("Healthy", "DeliveryFailed", f"{count}: {facts.last_error}")
     else:
         healthy = yes("Healthy", Reason.Completed)
-    return _plain_status(facts.resource, now, {"pending": facts.waiting, "failing": facts.failing}, healthy)
+    return _plain_status(facts.resource, now, {}, healthy)
 
 
 def acceptance(
@@ -102,14 +108,16 @@ def acceptance(
 
 def last_run(last: LastRun) -> dict[str, Any]:
     """An ended run in short."""
-    return {
-        "name": last.name,
-        "state": last.state.value,
-        "reason": last.reason,
-        "exitCode": last.exit_code,
-        "startedAt": maybe(last.started_at),
-        "finishedAt": rfc3339(last.finished_at),
-    }
+    return _known(
+        {
+            "name": last.name,
+            "state": last.state.value,
+            "reason": last.reason,
+            "exitCode": last.exit_code,
+            "startedAt": maybe(last.started_at),
+            "finishedAt": rfc3339(last.finished_at),
+        }
+    )
 
 
 def target_word(spec: JobSpec) -> str:
@@ -189,18 +197,6 @@ def _completed(facts: JobFacts) -> Verdict:
     return yes("Completed", Reason.ScheduleEnded, Reason.ScheduleEnded.sentence, facts.job.completed_at)
 
 
-def _hold(facts: JobFacts) -> dict[str, Any] | None:
-    hold = facts.job.hold
-    if hold is None:
-        return None
-    return {
-        "reason": conditions.bounded(hold.reason),
-        "by": hold.by,
-        "since": rfc3339(hold.since),
-        "until": maybe(hold.until),
-    }
-
-
 def _plain_status(resource: ResourceFacts, now: datetime, extra: dict[str, Any], *more: Verdict) -> Status:
     verdicts = [*acceptance(resource), *more]
     settled = conditions.settle(verdicts, conditions.decode(resource.conditions), resource.generation, now)
@@ -211,6 +207,11 @@ def _plain_status(resource: ResourceFacts, now: datetime, extra: dict[str, Any],
         **extra,
     }
     return Status(settled, value)
+
+
+def _known(value: dict[str, Any]) -> dict[str, Any]:
+    """Without what has no value: a status has no nulls."""
+    return {key: one for key, one in value.items() if one is not None}
 
 
 def _within_bound(value: dict[str, Any]) -> dict[str, Any]:

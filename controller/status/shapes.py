@@ -1,6 +1,7 @@
 """The public JSON shape of everything that can be looked at: resources as written plus `status`, runs, dispatches, approvals, sources.
 
-`views` fills them. Invariant: scripts rely on these shapes: fields are only ever added, and a field without a value is null, never left out.
+`views` fills them. Invariant: scripts rely on these shapes: fields are only ever added. Resources have what their schemas say and no nulls; in everything else a field
+without a value is null, never left out.
 """
 
 from collections.abc import Mapping
@@ -33,7 +34,7 @@ def resource(facts: ResourceFacts, status: Mapping[str, Any]) -> Shape:
         "kind": facts.kind,
         "metadata": metadata,
         "spec": document.get("spec", {}),
-        "status": {**status, "source": origin(facts)},
+        "status": dict(status),
     }
 
 

@@ -5,17 +5,15 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
 from controller.domain.reasons import Reason
 from controller.domain.records import Approval, Dispatch, Run
 from controller.status import job_table
-from controller.status.shapes import Shape
 from controller.status.text import NONE, since, until
 from controller.store.lines import JobLine
-from controller.store.observed import SourceFacts
+from controller.store.observed import PoolFacts, SourceFacts, TargetFacts
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -107,33 +105,37 @@ def approvals(records: Iterable[Approval], now: datetime, *, namespaces: bool, w
     return _table(columns, more, rows, ("EXPIRES", "AGE"), namespaces=namespaces, wide=wide)
 
 
-def pools(items: Iterable[Shape], now: datetime, *, namespaces: bool, wide: bool) -> Table:
+def pools(facts: Iterable[PoolFacts], now: datetime, *, namespaces: bool, wide: bool) -> Table:
     """Slots in all, held, and how many dispatches wait for one."""
     columns = ["NAME", "KIND", "SLOTS", "HELD", "WAITING", "AGE"]
     rows = []
-    for one in items:
-        status = one["status"]
-        cells = [one["kind"], str(one["spec"].get("slots", "")), str(status["held"]), str(status["waiting"])]
-        row = [one["metadata"]["name"], *cells, _age(one, now)]
+    for one in facts:
+        pool, resource = one.pool, one.resource
+        row = [
+            pool.name,
+            resource.kind,
+            str(pool.slots),
+            str(pool.held),
+            str(one.waiting),
+            since(resource.created_at, now),
+        ]
         if wide:
-            row += [",".join(status["holders"]) or NONE, status["source"]["name"]]
-        rows.append([one["metadata"].get("namespace", NONE), *row] if namespaces else row)
+            row += [",".join(holder.run for holder in one.holders) or NONE, resource.source]
+        rows.append([pool.namespace or NONE, *row] if namespaces else row)
     return _table(columns, ["HOLDERS", "SOURCE"], rows, ("AGE",), namespaces=namespaces, wide=wide)
 
 
-def targets(items: Iterable[Shape], now: datetime, *, namespaces: bool, wide: bool) -> Table:
+def targets(facts: Iterable[TargetFacts], now: datetime, *, namespaces: bool, wide: bool) -> Table:
     """PENDING counts messages on their way, FAILING those that were refused at least once."""
-    columns = ["NAME", "KIND", "VIA", "READY", "PENDING", "FAILING", "AGE"]
+    columns = ["NAME", "KIND", "READY", "PENDING", "FAILING", "AGE"]
     rows = []
-    for one in items:
-        status = one["status"]
-        via = "webhook" if "webhook" in one["spec"] else "apprise"
-        cells = [one["kind"], via, status["ready"], str(status["pending"]), str(status["failing"])]
-        row = [one["metadata"]["name"], *cells, _age(one, now)]
+    for one in facts:
+        resource = one.resource
+        ready = str(resource.rejection is None)
+        row = [resource.name, resource.kind, ready, str(one.waiting), str(one.failing), since(resource.created_at, now)]
         if wide:
-            row += [next((c["message"] for c in status["conditions"] if c["type"] == "Healthy" and c["message"]), NONE)]
-            row.append(status["source"]["name"])
-        rows.append([one["metadata"].get("namespace", NONE), *row] if namespaces else row)
+            row += [one.last_error or NONE, resource.source]
+        rows.append([resource.namespace or NONE, *row] if namespaces else row)
     return _table(columns, ["LAST-ERROR", "SOURCE"], rows, ("AGE",), namespaces=namespaces, wide=wide)
 
 
@@ -169,11 +171,6 @@ def _table(
 ) -> Table:
     named = [*(["NAMESPACE"] if namespaces else []), *columns, *(more if wide else [])]
     return Table(named, [name for name in volatile if name in named], rows)
-
-
-def _age(item: Shape, now: datetime) -> str:
-    created: Any = item["metadata"].get("creationTimestamp")
-    return since(datetime.fromisoformat(created), now) if created else NONE
 
 
 def _short(revision: str | None) -> str:

@@ -24,6 +24,7 @@ from controller.store.store import Tx
 
 _PAGE = 500
 _HISTORY = 50
+_RESOURCES = ("jobs", "pools", "targets")
 _ENDED = [state for state in DispatchState if state not in WAITING]
 
 
@@ -83,28 +84,24 @@ def job_shape(facts: observed.JobFacts, now: datetime) -> Shape:
 
 def _pools(tx: Tx, query: Query, now: datetime) -> Any:
     matches = selectors.parse(query.selector)
-    items = [
-        shapes.resource(one.resource, project.pool_status(one, now).value)
-        for one in observed.pool_facts(tx, query.namespace, query.name)
-    ]
-    kept = [one for one in items if matches(_labels(one))]
+    found = observed.pool_facts(tx, query.namespace, query.name)
+    facts = [one for one in found if matches(_written_labels(one.resource))]
     if query.table:
-        _found("pools", tx, query, kept)
-        return tables.pools(kept, now, namespaces=not query.namespace, wide=query.wide)
-    return _one_or_list("ResourcePool", "pools", tx, query, kept)
+        _found("pools", tx, query, facts)
+        return tables.pools(facts, now, namespaces=not query.namespace, wide=query.wide)
+    items = [shapes.resource(one.resource, project.pool_status(one, now).value) for one in facts]
+    return _one_or_list("ResourcePool", "pools", tx, query, items)
 
 
 def _targets(tx: Tx, query: Query, now: datetime) -> Any:
     matches = selectors.parse(query.selector)
-    items = [
-        shapes.resource(one.resource, project.target_status(one, now).value)
-        for one in observed.target_facts(tx, query.namespace, query.name)
-    ]
-    kept = [one for one in items if matches(_labels(one))]
+    found = observed.target_facts(tx, query.namespace, query.name)
+    facts = [one for one in found if matches(_written_labels(one.resource))]
     if query.table:
-        _found("targets", tx, query, kept)
-        return tables.targets(kept, now, namespaces=not query.namespace, wide=query.wide)
-    return _one_or_list("NotificationTarget", "targets", tx, query, kept)
+        _found("targets", tx, query, facts)
+        return tables.targets(facts, now, namespaces=not query.namespace, wide=query.wide)
+    items = [shapes.resource(one.resource, project.target_status(one, now).value) for one in facts]
+    return _one_or_list("NotificationTarget", "targets", tx, query, items)
 
 
 def _sources(tx: Tx, query: Query, now: datetime) -> Any:
@@ -202,6 +199,9 @@ def _describe(tx: Tx, query: Query, now: datetime) -> Shape:
         about["events"] = [
             {"at": rfc3339(at), "type": type_, "detail": detail} for at, type_, detail in views.run_events_of(tx, name)
         ]
+    if query.kind in _RESOURCES:
+        facts = observed.resource(tx, shape["kind"], namespace, name)
+        about["source"] = shapes.origin(facts) if facts else None
     if query.kind == "jobs":
         about |= _explain(tx, msgspec.structs.replace(query, limit=10), now)["status"]
     return {**shape, "about": about}
@@ -372,6 +372,10 @@ def _continued(table: tables.Table, following: str | None) -> tables.Table:
 
 def _labels(shape: Shape) -> Mapping[str, str]:
     return shape["metadata"].get("labels") or {}
+
+
+def _written_labels(facts: observed.ResourceFacts) -> Mapping[str, str]:
+    return msgspec.json.decode(facts.document).get("metadata", {}).get("labels") or {}
 
 
 def _mapping(data: bytes | None) -> Mapping[str, str]:

@@ -52,22 +52,29 @@ def statement(namespace: str, name: str | None, *, labels: bool) -> tuple[str, d
 
 def line(row: Sequence[Any]) -> JobLine:
     """A row of the statement, whatever its driver makes of booleans. Pure."""
-    one = JobLine(*row)
-    return one._replace(
-        suspend=bool(one.suspend),
-        held=bool(one.held),
-        rejected=bool(one.rejected),
-        served=_maybe(one.served),
-        healthy=_maybe(one.healthy),
-        completed_at=_instant(row[9]),
-        last_finished_at=_instant(row[11]),
-        next_fire_at=_instant(row[12]),
-        created_at=_EPOCH + timedelta(microseconds=row[13]),
+    namespace, name, schedule, target, suspend, held, blocked, rejected, served, completed, *rest = row
+    last_state, last_end, following, created, errors, healthy, overdue, source, labels = rest
+    return JobLine(
+        namespace,
+        name,
+        schedule,
+        target,
+        bool(suspend),
+        bool(held),
+        blocked,
+        bool(rejected),
+        None if served is None else bool(served),
+        _instant(completed),
+        last_state,
+        _instant(last_end),
+        _instant(following),
+        _EPOCH + timedelta(microseconds=created),
+        errors,
+        None if healthy is None else bool(healthy),
+        overdue,
+        source,
+        labels,
     )
-
-
-def _maybe(value: Any) -> bool | None:
-    return None if value is None else bool(value)
 
 
 def _instant(micros: int | None) -> datetime | None:

@@ -78,13 +78,21 @@ class JobFacts(Record, frozen=True):
     approvals: tuple[tuple[str, datetime], ...] = ()
 
 
+class Holder(Record, frozen=True):
+    """A run that holds slots of a pool."""
+
+    run: str
+    namespace: str | None
+    slots: int
+
+
 class PoolFacts(Record, frozen=True):
-    """Everything that the status of one pool is computed from."""
+    """Everything that the status of one pool is computed from. Holders are oldest first and bounded."""
 
     pool: Pool
     resource: ResourceFacts
     waiting: int = 0
-    holders: tuple[str, ...] = ()
+    holders: tuple[Holder, ...] = ()
 
 
 class TargetFacts(Record, frozen=True):
@@ -228,6 +236,12 @@ def _pending_approvals(tx: Tx, ids: Sequence[int]) -> Mapping[int, list[tuple[st
     return found
 
 
+def resource(tx: Tx, kind: str, namespace: str, name: str) -> ResourceFacts | None:
+    """One resource as stored; None when there is none."""
+    where = (resources.c.kind == kind, resources.c.namespace == namespace, resources.c.name == name)
+    return next(iter(_resource_facts(tx, *where).values()), None)
+
+
 def _resource_facts(tx: Tx, *where: ColumnElement[bool]) -> dict[int, ResourceFacts]:
     statement = (
         select(resources, sources.c.served)
@@ -266,9 +280,15 @@ def pool_facts(tx: Tx, namespace: str, name: str | None = None, ids: Sequence[in
     ]
     numbers = [pool.id for pool in found]
     documents = _resource_facts(tx, resources.c.id.in_(numbers))
-    holders: dict[int, list[str]] = defaultdict(list)
-    for row in tx.execute(select(pool_holds).where(pool_holds.c.pool.in_(numbers)).order_by(pool_holds.c.run)):
-        holders[row.pool].append(row.run)
+    holders: dict[int, list[Holder]] = defaultdict(list)
+    held = (
+        select(pool_holds, runs.c.namespace)
+        .outerjoin(runs, runs.c.name == pool_holds.c.run)
+        .where(pool_holds.c.pool.in_(numbers))
+        .order_by(runs.c.created_at, pool_holds.c.run)
+    )
+    for row in tx.execute(held):
+        holders[row.pool].append(Holder(row.run, row.namespace, row.slots))
     waiting = _counts(
         tx, select(waits.c.key, func.count()).where(waits.c.key.in_([pool.key for pool in found])).group_by(waits.c.key)
     )

@@ -1,0 +1,123 @@
+"""Keeps what is remembered and written about resources in step with the rows: conditions in the store, and status files where somebody wants them.
+
+Whoever changes a job says `touched`; a sweep finds what nobody said. Rows change faster than anybody reads, so a change lingers for a moment and
+many changes of one job are one report. Invariant: this loop only reports; nothing that runs depends on it.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from controller.base.clock import Clock
+from controller.base.logs import event
+from controller.base.tasks import Wake
+from controller.status import report
+from controller.status.files import StatusFiles
+from controller.status.report import Report
+from controller.store import observed
+from controller.store.store import Store
+
+_log = logging.getLogger(__name__)
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """Seconds: how long a change lingers, and between two sweeps over everything; `batch` jobs are read at once."""
+
+    linger: float = 1.0
+    sweep: float = 300.0
+    batch: int = 100
+
+
+class StatusLoop:
+    """`run` for the supervisor, restartable; `touched` for everybody, from any thread; `flush` when draining."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        files: StatusFiles | None = None,
+        pace: Pace = Pace(),  # noqa: B008 - frozen
+    ) -> None:
+        self._store, self._clock, self._files, self._pace = store, clock, files, pace
+        self._wake = Wake()
+        self._lock = threading.Lock()
+        self._dirty: set[int] = set()
+        self._paths: dict[int, Path] = {}
+        self._complained = False
+
+    def touched(self, jobs: Iterable[int] = ()) -> None:
+        """Something about these jobs, or about pools and targets, may look different now. Never blocks."""
+        with self._lock:
+            self._dirty.update(jobs)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled. Errors: StoreUnavailable (weathered by the supervisor; it begins with a sweep again)."""
+        while True:
+            await self.sweep()
+            next_sweep = time.monotonic() + self._pace.sweep
+            while (left := next_sweep - time.monotonic()) > 0:
+                if await self._wake.wait(left):
+                    await asyncio.sleep(self._pace.linger)
+                    await self.flush()
+
+    async def sweep(self) -> None:
+        """Report everything, and remove the files of what is gone."""
+        with self._lock:
+            self._dirty.clear()
+        ids = await self._store.read(observed.job_ids)
+        await self._report_jobs(ids)
+        await self._report_others()
+        if self._files is not None:
+            known = set(self._paths.values())
+            await asyncio.to_thread(self._files.keep_only, known)
+
+    async def flush(self) -> None:
+        """Report what was touched."""
+        with self._lock:
+            ids, self._dirty = sorted(self._dirty), set()
+        await self._report_jobs(ids)
+        await self._report_others()
+
+    async def _report_jobs(self, ids: Sequence[int]) -> None:
+        for start in range(0, len(ids), self._pace.batch):
+            chunk, now = ids[start : start + self._pace.batch], self._clock.now()
+            reports = await self._store.read(lambda tx, chunk=chunk, now=now: report.jobs(tx, chunk, now))
+            await self._keep(reports)
+            await self._forget(set(chunk) - {one.id for one in reports})
+
+    async def _report_others(self) -> None:
+        now = self._clock.now()
+        await self._keep(await self._store.read(lambda tx: report.others(tx, now)))
+
+    async def _keep(self, reports: Sequence[Report]) -> None:
+        changed = {one.id: one.conditions for one in reports if one.conditions is not None}
+        if changed:
+            await self._store.write(lambda tx: observed.keep_conditions(tx, changed))
+        if self._files is not None:
+            for one in reports:
+                self._paths[one.id] = self._files.path(one.shape)
+            await asyncio.to_thread(self._write, self._files, reports)
+
+    async def _forget(self, gone: set[int]) -> None:
+        for one in gone:
+            path = self._paths.pop(one, None)
+            if path is not None and self._files is not None:
+                await asyncio.to_thread(self._files.remove, path)
+
+    def _write(self, files: StatusFiles, reports: Sequence[Report]) -> None:
+        """Write files; a folder that cannot be written is told once, until it can be again."""
+        try:
+            for one in reports:
+                files.write(one.shape)
+        except OSError as error:
+            if not self._complained:
+                event(_log, f"status files cannot be written: {error}", logging.WARNING, reason="StatusDir")
+            self._complained = True
+        else:
+            self._complained = False
