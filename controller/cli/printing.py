@@ -31,6 +31,11 @@ def show(data: bytes, form: str) -> None:
     sys.stdout.write(document(data, form))
 
 
+def decoded(data: bytes) -> Any:
+    """JSON bytes as values."""
+    return json.loads(data)
+
+
 def answer(value: Any, form: str, text: str) -> None:
     """Print the answer of a verb: the value as JSON or YAML, or a sentence."""
     if form in DOCUMENTS:

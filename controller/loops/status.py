@@ -5,6 +5,7 @@ many changes of one job are one report. Invariant: this loop only reports; nothi
 """
 
 import asyncio
+import functools
 import logging
 import threading
 import time
@@ -48,6 +49,7 @@ class StatusLoop:
         self._lock = threading.Lock()
         self._dirty: set[int] = set()
         self._paths: dict[int, Path] = {}
+        self._others: set[int] = set()
         self._complained = False
 
     def touched(self, jobs: Iterable[int] = ()) -> None:
@@ -70,6 +72,7 @@ class StatusLoop:
         """Report everything, and remove the files of what is gone."""
         with self._lock:
             self._dirty.clear()
+        self._paths.clear()
         ids = await self._store.read(observed.job_ids)
         await self._report_jobs(ids)
         await self._report_others()
@@ -87,13 +90,16 @@ class StatusLoop:
     async def _report_jobs(self, ids: Sequence[int]) -> None:
         for start in range(0, len(ids), self._pace.batch):
             chunk, now = ids[start : start + self._pace.batch], self._clock.now()
-            reports = await self._store.read(lambda tx, chunk=chunk, now=now: report.jobs(tx, chunk, now))
+            reports = await self._store.read(functools.partial(report.jobs, ids=chunk, now=now))
             await self._keep(reports)
             await self._forget(set(chunk) - {one.id for one in reports})
 
     async def _report_others(self) -> None:
-        now = self._clock.now()
-        await self._keep(await self._store.read(lambda tx: report.others(tx, now)))
+        reports = await self._store.read(functools.partial(report.others, now=self._clock.now()))
+        await self._keep(reports)
+        found = {one.id for one in reports}
+        await self._forget(self._others - found)
+        self._others = found
 
     async def _keep(self, reports: Sequence[Report]) -> None:
         changed = {one.id: one.conditions for one in reports if one.conditions is not None}

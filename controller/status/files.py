@@ -69,7 +69,8 @@ class StatusFiles:
     def path(self, shape: Mapping[str, Any]) -> Path:
         """`<root>/<kind>/<namespace>/<name>.yaml`; cluster kinds have the namespace `_cluster`, which no namespace can be called. Pure."""
         metadata = shape["metadata"]
-        return self._root / shape["kind"] / metadata.get("namespace", _CLUSTER) / f"{metadata['name']}.yaml"
+        namespace, name = str(metadata.get("namespace", _CLUSTER)), str(metadata["name"])
+        return self._root / str(shape["kind"]) / namespace / f"{name}.yaml"
 
 
 def _shown(shape: Mapping[str, Any]) -> dict[str, Any]:
