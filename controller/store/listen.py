@@ -20,8 +20,9 @@ import psycopg
 from sqlalchemy import func
 from sqlalchemy import select as sql_select
 
+from controller.base.errors import InvalidInput
 from controller.base.logs import event
-from controller.store.database import parse_url
+from controller.store.database import parse_url, shown
 from controller.store.store import Tx
 
 CHANNEL = "jobwarden"
@@ -47,7 +48,10 @@ class Listener:
 
     def __init__(self, url: str, on_notify: Callable[[str], None]) -> None:
         """`url` as for `open_store`. Errors: InvalidInput for one that is no PostgreSQL URL."""
-        self._conninfo = parse_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        parsed = parse_url(url)
+        if parsed.get_backend_name() != "postgresql":
+            raise InvalidInput(f"only PostgreSQL wakes replicas; there is nothing to listen to at {shown(parsed)}")
+        self._conninfo = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
         self._on_notify = on_notify
         self._stopping = threading.Event()
         self._stop_reader, self._stop_writer = os.pipe()
