@@ -30,9 +30,18 @@ class Finished(msgspec.Struct, frozen=True):
 
 def finish(tx: Tx, endings: Sequence[Ending], owner: str, now: datetime, new_id: NewId) -> Finished:
     """Finish those of the runs that are still ours. Errors: StoreUnavailable; then nothing of it has happened."""
-    if not endings:
-        return Finished()
-    facts = ends.gather(tx, endings, owner, now)
+    decided: list[Finalisation] = []
+    waiting = list(endings)
+    while waiting:
+        facts, waiting = ends.gather(tx, waiting, owner, now)
+        decided += _decide(tx, facts, now, new_id)
+        if not facts:
+            break
+    return Finished(tuple(decided), tuple(event for decision in decided for event in _news(decision, now)))
+
+
+def _decide(tx: Tx, facts: Sequence[EndFacts], now: datetime, new_id: NewId) -> list[Finalisation]:
+    """Decide a batch of ends and write what follows."""
     decided = [decide(fact, new_id) for fact in facts]
     ends.apply(tx, decided, now)
     for fact, decision in zip(facts, decided, strict=True):
@@ -41,7 +50,7 @@ def finish(tx: Tx, endings: Sequence[Ending], owner: str, now: datetime, new_id:
             jobs.bury(tx, [fact.job], now)
         _stretch(tx, fact, decision, now)
     jobs.look_again(tx, [fact.job.id for fact in facts if fact.job is not None and _alerted(fact)], now)
-    return Finished(tuple(decided), tuple(event for decision in decided for event in _news(decision, now)))
+    return decided
 
 
 def _alerted(fact: EndFacts) -> bool:

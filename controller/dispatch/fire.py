@@ -68,7 +68,7 @@ def _owed(job: Job, now: datetime, new_id: NewId, waiting: int) -> tuple[list[Di
     rows = [_missed(job, schedule, owed.missed, now, new_id)] if owed.missed is not None else []
     late = len(owed.fire) > 1
     for instant in owed.fire:
-        row = _pending(job, schedule, instant, now, new_id, catch_up=late and instant != owed.fire[-1])
+        row = _pending(job, schedule, instant, now, new_id, catch_up=late)
         if waiting >= job.spec.concurrency.max_queued:
             row = _ended(
                 row, DispatchState.Skipped, Reason.QueueFull, f"{waiting} dispatches of this job wait already", now

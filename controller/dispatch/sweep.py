@@ -35,8 +35,7 @@ NOTHING = Swept()
 def sweep(tx: Tx, now: datetime, new_id: Callable[[datetime], str]) -> Swept:
     """Look at everything whose instant has come. Errors: StoreUnavailable."""
     news = [event for approval in approvals.expired(tx, now, _MOST) for event in _expire(tx, approval, now)]
-    for job in jobs.holds_ended(tx, now):
-        news.append(_release(tx, job, now, new_id))
+    news += [_release(tx, job, now, new_id) for job in jobs.holds_ended(tx, now)]
     for job in jobs.alerts_due(tx, now, _MOST):
         news += _alert(tx, job, now, new_id)
     return Swept(tuple(news), cancels=True)

@@ -41,7 +41,8 @@ def decide(facts: EndFacts, new_id: Callable[[datetime], str]) -> Finalisation:
 
 def _ended_run(facts: EndFacts, ended: Outcome) -> Run:
     ending = facts.ending
-    message = "; ".join(part for part in (ended.message, ending.note) if part)
+    note = ending.note if ended.watch is None else None
+    message = "; ".join(part for part in (ended.message, note) if part)
     return msgspec.structs.replace(
         facts.run,
         state=step(RUN, facts.run.state, ended.state),

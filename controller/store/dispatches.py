@@ -5,19 +5,20 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, delete, func, insert, select, tuple_, update
+from sqlalchemy import bindparam, delete, func, insert, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from controller.domain.records import Dispatch, Job
 from controller.domain.states import DISPATCH, WAITING, Cause, DispatchState, sources_of
 from controller.store.rows import dispatch_of, dispatch_values, job_of
-from controller.store.schema import dispatches, idempotency_keys, jobs, waits
+from controller.store.schema import dispatches, idempotency_keys, instances, jobs, waits
 from controller.store.store import Tx
 
 _WAITING = tuple(state.value for state in WAITING)
 
 # Claiming and ending happen in one transaction while no gate talks to the outside, so Pending counts as claimed by us (DECISIONS 7).
-_OPENABLE = (DispatchState.Pending.value, DispatchState.Claimed.value)
+# (An OR, because executemany takes no list of its own for IN.)
+_OPENABLE = or_(dispatches.c.state == DispatchState.Pending.value, dispatches.c.state == DispatchState.Claimed.value)
 
 _DUE = (
     select(dispatches, jobs.c.id.label("found"))
@@ -128,7 +129,7 @@ def wake(tx: Tx, freed: Collection[str], now: datetime, most: int = 1) -> None:
 
 _DONE = (
     update(dispatches)
-    .where(dispatches.c.id == bindparam("dispatch"), dispatches.c.state.in_(_OPENABLE))
+    .where(dispatches.c.id == bindparam("dispatch"), _OPENABLE)
     .values(
         state=DispatchState.Done.value, run=bindparam("opened"), reason=None, message=None, ended_at=bindparam("at")
     )
@@ -143,7 +144,7 @@ def done(tx: Tx, opened: Sequence[tuple[str, str]], now: datetime) -> None:
 
 _DEFER = (
     update(dispatches)
-    .where(dispatches.c.id == bindparam("dispatch"), dispatches.c.state.in_(_OPENABLE))
+    .where(dispatches.c.id == bindparam("dispatch"), _OPENABLE)
     .values(
         state=DispatchState.Pending.value,
         reason=bindparam("why"),
@@ -197,10 +198,10 @@ class End(msgspec.Struct, frozen=True):
 def end(tx: Tx, ends: Sequence[End], now: datetime) -> None:
     """End dispatches without a run, if their state still allows it; whoever waited behind them may look again."""
     for state in {e.state for e in ends}:
-        before = [old.value for old in sources_of(DISPATCH, state)] + [DispatchState.Pending.value]
+        before = sorted({*sources_of(DISPATCH, state), DispatchState.Pending})
         statement = (
             update(dispatches)
-            .where(dispatches.c.id == bindparam("dispatch"), dispatches.c.state.in_(before))
+            .where(dispatches.c.id == bindparam("dispatch"), or_(*(dispatches.c.state == old.value for old in before)))
             .values(state=state.value, reason=bindparam("why"), message=bindparam("words"), ended_at=now)
         )
         chosen = [e for e in ends if e.state is state]
@@ -223,7 +224,7 @@ def await_approval(tx: Tx, asked: Sequence[tuple[str, str, str]], reason: str) -
     for dispatch, approval, message in asked:
         tx.execute(
             update(dispatches)
-            .where(dispatches.c.id == dispatch, dispatches.c.state.in_(_OPENABLE))
+            .where(dispatches.c.id == dispatch, _OPENABLE)
             .values(
                 state=DispatchState.AwaitingApproval.value,
                 approval=approval,
@@ -274,6 +275,16 @@ def look_now(tx: Tx, job_id: int, now: datetime) -> None:
             dispatches.c.reason == "Held",
         )
         .values(not_before=now)
+    )
+
+
+def release_claims(tx: Tx) -> None:
+    """Dispatches that were claimed by an instance that is gone wait again: nothing of them was started."""
+    live = select(instances.c.id).where(instances.c.state == "Live")
+    tx.execute(
+        update(dispatches)
+        .where(dispatches.c.state == DispatchState.Claimed.value, dispatches.c.owner.not_in(live))
+        .values(state=DispatchState.Pending.value, owner=None)
     )
 
 

@@ -24,28 +24,30 @@ from controller.store.store import Tx
 _WAITING = tuple(state.value for state in WAITING)
 
 
-def gather(tx: Tx, endings: Sequence[Ending], owner: str, now: datetime) -> list[EndFacts]:
-    """What is to be decided, for those of the endings whose run is still ours."""
+def gather(tx: Tx, endings: Sequence[Ending], owner: str, now: datetime) -> tuple[list[EndFacts], list[Ending]]:
+    """What is to be decided, for those of the endings whose run is still ours; and the endings that have to wait for that decision.
+
+    Of two ends in one chain the second waits, so that it sees the first: a join of both parents fires once, and fires.
+    """
     live = runs.live(tx, {ending.run for ending in endings}, owner)
     found = jobs.by_id(tx, {entry.run.job_id for entry in live.values()})
     children = _children(tx, found.values())
-    facts = []
+    facts: list[EndFacts] = []
+    later: list[Ending] = []
+    roots: set[str] = set()
     for ending in endings:
-        entry = live.pop(ending.run, None)
+        entry = live.get(ending.run)
         if entry is None:
             continue
+        if entry.run.root in roots:
+            later.append(ending)
+            continue
+        roots.add(entry.run.root)
         kids = children.get(entry.run.job_id, ())
-        facts.append(
-            EndFacts(
-                now=now,
-                run=entry.run,
-                spec=entry.spec,
-                ending=ending,
-                job=found.get(entry.run.job_id),
-                children=_child_facts(tx, entry.run, kids) if kids else (),
-            )
-        )
-    return facts
+        job = found.get(entry.run.job_id)
+        child_facts = _child_facts(tx, entry.run, kids) if kids else ()
+        facts.append(EndFacts(now, entry.run, entry.spec, ending, job, child_facts))
+    return facts, later
 
 
 def apply(tx: Tx, decided: Sequence[Finalisation], now: datetime) -> None:

@@ -4,7 +4,6 @@ A finish compares state and owner, so a replica that lost its lease cannot end a
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -16,7 +15,7 @@ from controller.domain.job import ConcurrencyPolicy, Interruption, JobSpec
 from controller.domain.records import Handle, Run
 from controller.domain.states import RunState
 from controller.store.rows import pack, run_of
-from controller.store.schema import runs
+from controller.store.schema import instances, runs
 from controller.store.store import Tx
 
 _LIVE = runs.c.state == RunState.Running.value
@@ -132,6 +131,16 @@ def take_over(tx: Tx, dead: Collection[str], owner: str) -> list[OpenRun]:
         return []
     tx.execute(update(runs).where(_LIVE, runs.c.owner.in_(dead)).values(owner=owner))
     return live_of(tx, owner)
+
+
+def adopt_strays(tx: Tx, owner: str) -> list[OpenRun]:
+    """Make open runs of instances that are not in the database ours: a restored backup has such."""
+    known = select(instances.c.id)
+    strays = [_open(row) for row in tx.execute(select(runs).where(_LIVE, runs.c.owner.not_in(known)))]
+    if strays:
+        names = [stray.run.name for stray in strays]
+        tx.execute(update(runs).where(_LIVE, runs.c.name.in_(names)).values(owner=owner))
+    return strays
 
 
 _HANDLE = (

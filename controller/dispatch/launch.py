@@ -1,0 +1,125 @@
+"""Step 10, the way in and the way out: an open run becomes a request for an executor, and the executor's result an ending.
+
+Nothing is stored here; values of references are looked up at this moment and go only into the process. Invariant: what prevents a start is words,
+never an exception: the run is open and has to end.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+from controller.base import paths
+from controller.base.references import Allowed, Unreadable
+from controller.domain.job import ExecTarget, JobSpec, ShellTarget
+from controller.domain.records import Ending, Output, Run
+from controller.executors import environment, values
+from controller.executors.protocol import ExecutionRequest, ExecutionResult
+
+
+class Launcher:
+    """Knows what every run of this controller gets: the inherited environment, what references may name, where logs and outputs go."""
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        *,
+        allowed: Allowed,
+        log_dir: Path,
+        output_dir: Path,
+        log_limit: int = 64 * 1024 * 1024,
+    ) -> None:
+        """`output_dir` exists and is private; `log_limit` is bytes a run."""
+        self._environ = environ
+        self._base = environment.inherited(environ)
+        self._allowed = allowed
+        self._log_dir = log_dir
+        self._output_dir = output_dir
+        self._log_limit = log_limit
+
+    def prepare(self, run: Run, spec: JobSpec, previous: datetime | None = None) -> ExecutionRequest | str:
+        """The request, or why the run cannot be started. `previous`: the instant scheduled before this one, if known."""
+        declared: Mapping[str, str] = {}
+        if spec.env:
+            found = values.resolve(spec.env, _fields(run), self._allowed, self._environ)
+            if isinstance(found, Unreadable):
+                return found.message
+            declared = found.values
+        output_path = self._output_dir / run.name
+        facts = environment.RunFacts(
+            run=run.name,
+            job=run.job,
+            namespace=run.namespace,
+            root_run=run.root,
+            attempt=run.attempt,
+            time_zone=spec.schedule.time_zone if spec.schedule is not None else "UTC",
+            scheduled_for=run.scheduled_for,
+            previous_scheduled_for=previous,
+            triggered_by=run.parents,
+            output_path=str(output_path),
+            parameters=run.parameters,
+        )
+        return ExecutionRequest(
+            run=run.name,
+            namespace=run.namespace,
+            job=run.job,
+            argv=_argv(spec),
+            env=environment.build(self._base, declared, facts),
+            timeout=spec.timeout,
+            grace=spec.termination_grace_period,
+            cwd=spec.working_dir,
+            keep_bytes=spec.output_keep,
+            log_path=paths.run_log(self._log_dir, run.namespace, run.job, run.name),
+            log_limit=self._log_limit,
+            output_path=output_path,
+        )
+
+
+def ending_of(result: ExecutionResult) -> Ending:
+    """What `finalise` decides from. Pure."""
+    return Ending(
+        run=result.run,
+        started_at=result.started_at,
+        finished_at=result.finished_at,
+        exit_code=result.exit_code,
+        signal=result.signal,
+        timed_out=result.timed_out,
+        cancelled_by=(result.stop_reason or "somebody") if result.cancelled else None,
+        start_error=result.start_error,
+        outputs=result.outputs,
+        outputs_error=result.outputs_error,
+        output=Output(result.stdout, result.stderr, result.stdout_bytes + result.stderr_bytes, result.truncated),
+        note=_note(result),
+    )
+
+
+def _note(result: ExecutionResult) -> str | None:
+    """What a person should know beside the end itself."""
+    notes = []
+    if result.leftovers:
+        notes.append(f"{result.leftovers} processes that it left behind were ended")
+    if result.survivors:
+        notes.append(f"{result.survivors} processes of it could not be ended")
+    if result.log_error is not None:
+        notes.append(f"its run log is incomplete: {result.log_error}")
+    return "; ".join(notes) or None
+
+
+def _argv(spec: JobSpec) -> tuple[str, ...]:
+    match spec.target:
+        case ShellTarget(script, shell):
+            return (shell, "-c", script)
+        case ExecTarget(command, args):
+            return command + args
+        case watchdog:
+            return (watchdog.shell, "-c", watchdog.check or "")
+
+
+def _fields(run: Run) -> dict[str, str]:
+    """What `fieldRef` may name."""
+    return {
+        "metadata.name": run.job,
+        "metadata.namespace": run.namespace,
+        "metadata.uid": run.job_uid,
+        "status.runName": run.name,
+        "status.attempt": str(run.attempt),
+    }

@@ -1,0 +1,336 @@
+"""The dispatcher: turns of `dispatch.cycle` whenever something ended, became due or was asked for; starts what a turn opened.
+
+    end of a process ─┐
+    alarm ────────────┼─→ wake → turn (one transaction) → start what was opened → sleep until the alarm
+    verb, sync, NOTIFY┘
+
+It sleeps until the next due instant, never on a tick, and keeps nothing that the store does not know, except the executions themselves.
+Invariant: a run is started only after its turn's transaction is durable, and an ending is forgotten only after it is.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
+
+import msgspec
+
+from controller.base import ids
+from controller.base.clock import Clock
+from controller.base.logs import event
+from controller.base.metrics import Metrics
+from controller.base.tasks import Wake
+from controller.base.timers import Alarm
+from controller.dispatch import launch, watching
+from controller.dispatch.cycle import Turn, Turned, turn
+from controller.domain.job import WatchdogTarget
+from controller.domain.reasons import Reason
+from controller.domain.records import Ending, Handle
+from controller.domain.states import RunState
+from controller.domain.story import StoryEvent, StoryKind, Tell
+from controller.executors.protocol import Execution, ExecutionResult, Executor
+from controller.store import dispatches, jobs, runs
+from controller.store.runs import OpenRun
+from controller.store.store import Store, Tx
+
+_log = logging.getLogger(__name__)
+
+_YOUNG_S = 0.05
+"""How long a start holds a start slot if the process does not end sooner: short jobs are paced, long ones are not."""
+_SETTLED_S = 1.0
+"""A run that lives that long gets its process recorded; shorter ones are found by their environment if need be."""
+_SWEEP = timedelta(seconds=30)
+"""Look at everything at least that often, in case a wake-up was lost."""
+_INTERRUPTED = "the controller stops"
+_YIELD_EVERY = 4
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """`running`: open runs at once; `starts`: of those, started within the last moment."""
+
+    running: int = 512
+    starts: int = 32
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Who this controller instance is: the owner token of its runs, and where it runs."""
+
+    owner: str
+    host: str
+    boot_id: str
+
+
+class Dispatcher:
+    """`run` for the supervisor; `wake` for whoever changed something; `drain` when stopping."""
+
+    def __init__(
+        self,
+        store: Store,
+        executor: Executor,
+        launcher: launch.Launcher,
+        identity: Identity,
+        clock: Clock,
+        *,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        metrics: Metrics | None = None,
+        tell: Tell = lambda _event: None,
+        on_outbox: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_outbox` is called after turns that may have left notifications."""
+        self._store = store
+        self._executor = executor
+        self._launcher = launcher
+        self._identity = identity
+        self._clock = clock
+        self._limits = limits
+        self._metrics = metrics or Metrics()
+        self._tell = tell
+        self._on_outbox = on_outbox
+        self._wake = Wake()
+        self._look = True
+        self._draining = False
+        self._fenced = False
+        self._unsure = False
+        self._executions: dict[str, Execution] = {}
+        self._young: dict[str, asyncio.TimerHandle] = {}
+        self._unrecorded: set[str] = set()
+        self._recording: asyncio.TimerHandle | None = None
+        self._endings: list[Ending] = []
+        self.turned_at = clock.monotonic()
+        self.asleep = False
+
+    @property
+    def live(self) -> int:
+        """How many runs this instance has open."""
+        return len(self._executions)
+
+    def wake(self) -> None:
+        """Something changed that the dispatcher should look at. From the loop's thread."""
+        self._look = True
+        self._wake.set()
+
+    def last_output_at(self, run: str) -> datetime | None:
+        """When a run of this instance last printed something, or was started."""
+        execution = self._executions.get(run)
+        return None if execution is None else execution.last_output_at or execution.started_at
+
+    async def run(self) -> None:
+        """Turn for ever. Errors: StoreUnavailable; entered again it starts what was opened and not started, and loses no ending."""
+        alarm = Alarm(asyncio.get_running_loop(), self._alarmed)
+        try:
+            if self._unsure:
+                await self._start_forgotten()
+            while True:
+                turned = await self._turn()
+                if turned.more or self._endings:
+                    await asyncio.sleep(0)
+                    if self._slots() > 0 or self._endings:
+                        continue
+                alarm.set(turned.wake_at)
+                self.asleep = True
+                woken = await self._wake.wait(_SWEEP.total_seconds())
+                self.asleep = False
+                self._look = self._look or not woken
+        finally:
+            self.asleep = False
+            alarm.close()
+
+    async def _turn(self) -> Turned:
+        """One turn, and everything that follows from it."""
+        endings, self._endings = self._endings, []
+        look, self._look = self._look, False
+        given = Turn(
+            now=self._clock.now(),
+            owner=self._identity.owner,
+            host=self._identity.host,
+            slots=self._slots(),
+            endings=endings,
+            look=look,
+        )
+        try:
+            turned = await self._store.write(partial(turn, given=given, new_id=ids.new_id))
+        except BaseException:
+            # Whether it was committed is not known: endings are tried again (they are idempotent), openings are looked for.
+            self._endings = endings + self._endings
+            self._look, self._unsure = True, True
+            raise
+        self.turned_at = self._clock.monotonic()
+        self._forget(turned, endings)
+        for count, opened in enumerate(turned.opened):
+            self._start(opened)
+            if count % _YIELD_EVERY == _YIELD_EVERY - 1:
+                await asyncio.sleep(0)
+        if turned.cancels:
+            await self._cancel_requested()
+        self._report(turned)
+        return turned
+
+    def _slots(self) -> int:
+        if self._draining or self._fenced:
+            return 0
+        return max(0, min(self._limits.running - len(self._executions), self._limits.starts - len(self._young)))
+
+    def _start(self, opened: OpenRun) -> None:
+        """Start one committed run; whatever prevents it is an ending of that run."""
+        run, spec = opened.run, opened.spec
+        self._tell(
+            StoryEvent(
+                at=run.started_at or run.created_at,
+                kind=StoryKind.RunStarted,
+                namespace=run.namespace,
+                job=run.job,
+                run=run.name,
+                cause=run.cause,
+                attempt=run.attempt,
+                due=run.scheduled_for,
+            )
+        )
+        if isinstance(spec.target, WatchdogTarget) and spec.target.job is not None:
+            asyncio.get_running_loop().create_task(self._watch(opened))
+            return
+        prepared = self._launcher.prepare(run, spec)
+        if isinstance(prepared, str):
+            now = self._clock.now()
+            self._end(Ending(run=run.name, started_at=None, finished_at=now, start_error=prepared))
+            return
+        execution = self._executor.start(prepared, self._on_end)
+        self._executions[run.name] = execution
+        self._young[run.name] = asyncio.get_running_loop().call_later(_YOUNG_S, self._grown, run.name)
+        self._remember_handle(run.name)
+        self._metrics.run_started(run.namespace, run.job, lateness=execution.started_at - run.scheduled_for)
+
+    async def _watch(self, opened: OpenRun) -> None:
+        """A watchdog over a job starts nothing: it compares that job's open runs with its bounds."""
+        now = self._clock.now()
+        read = partial(watching.look, opened=opened, now=now, last_output_at=self.last_output_at)
+        self._end(await self._store.read(read))
+
+    def _on_end(self, result: ExecutionResult) -> None:
+        self._executions.pop(result.run, None)
+        self._unrecorded.discard(result.run)
+        timer = self._young.pop(result.run, None)
+        if timer is not None:
+            timer.cancel()
+        ending = launch.ending_of(result)
+        if ending.cancelled_by == _INTERRUPTED:
+            ending = msgspec.structs.replace(
+                ending, cancelled_by=None, interrupted=Reason.Interrupted, exit_code=None, signal=None
+            )
+        self._end(ending)
+
+    def _end(self, ending: Ending) -> None:
+        self._endings.append(ending)
+        self._wake.set()
+
+    def _grown(self, run: str) -> None:
+        """A run has lived long enough to free its start slot."""
+        self._young.pop(run, None)
+        self._wake.set()
+
+    def _alarmed(self, stepped: bool) -> None:  # noqa: FBT001 - the alarm's signature
+        if stepped:
+            event(_log, "the wall clock was set", logging.WARNING)
+        self.wake()
+
+    def _forget(self, turned: Turned, endings: list[Ending]) -> None:
+        """Endings of runs that were not ours any more are told, not repeated."""
+        known = {decision.run.name for decision in turned.finished}
+        for ending in endings:
+            if ending.run not in known:
+                event(_log, "a run had been ended by somebody else", logging.WARNING, run=ending.run)
+
+    def _report(self, turned: Turned) -> None:
+        for news in turned.news:
+            self._tell(news)
+        for decision in turned.finished:
+            run = decision.run
+            took = (
+                run.finished_at - run.started_at if run.finished_at is not None and run.started_at is not None else None
+            )
+            self._metrics.run_finished(
+                run.namespace,
+                run.job,
+                state=run.state,
+                cause=run.cause,
+                duration=took if run.state is not RunState.Crashed else None,
+                at=run.finished_at or self._clock.now(),
+            )
+        if turned.finished or turned.news:
+            self._on_outbox()
+        self._metrics.live_runs(len(self._executions))
+
+    def _remember_handle(self, run: str) -> None:
+        """Have the process recorded, if it lives long enough to be worth a write."""
+        self._unrecorded.add(run)
+        if self._recording is None:
+            self._recording = asyncio.get_running_loop().call_later(_SETTLED_S, self._record_handles)
+
+    def _record_handles(self) -> None:
+        self._recording = None
+        handles: dict[str, Handle] = {}
+        for run in self._unrecorded:
+            handle = self._executions[run].handle if run in self._executions else None
+            if handle is not None:
+                handles[run] = Handle(handle.host, handle.boot_id, handle.pid, handle.pid_start)
+        self._unrecorded.clear()
+        if handles:
+            # A lost record costs nothing: recovery searches by environment as well.
+            self._store.submit(partial(runs.record_handles, handles=handles))
+
+    async def _cancel_requested(self) -> None:
+        wanted = await self._store.read(partial(runs.cancel_requested, owner=self._identity.owner))
+        for run, by in wanted.items():
+            execution = self._executions.get(run)
+            if execution is not None:
+                execution.stop(by)
+
+    async def _start_forgotten(self) -> None:
+        """Start what was opened in a turn whose commit was not confirmed: we know that nobody has started it."""
+        mine = await self._store.read(partial(runs.live_of, owner=self._identity.owner))
+        ended = {ending.run for ending in self._endings}
+        self._unsure = False
+        for opened in mine:
+            if opened.run.name not in self._executions and opened.run.name not in ended:
+                self._start(opened)
+
+    async def idle(self) -> bool:
+        """Whether nothing runs, waits or will ever be due."""
+        if self._executions or self._endings or not self.asleep:
+            return False
+        return await self._store.read(_nothing_left)
+
+    async def drain(self, patience: timedelta) -> None:
+        """Open nothing more, wait for what runs, interrupt what takes longer, and write every end."""
+        self._draining = True
+        if self._executions:
+            self._tell(
+                StoryEvent(
+                    at=self._clock.now(), kind=StoryKind.Draining, message=f"waiting for {len(self._executions)} runs"
+                )
+            )
+        await self._wait_for_ends(patience.total_seconds())
+        self.interrupt()
+        await self._wait_for_ends(None)
+
+    def interrupt(self) -> None:
+        """End everything that runs here, as interruptions: `onInterruption` decides what follows."""
+        for execution in list(self._executions.values()):
+            execution.stop(_INTERRUPTED)
+
+    def fence(self, *, fenced: bool) -> None:
+        """While fenced nothing is opened: this instance cannot prove that it lives."""
+        self._fenced = fenced
+        self.wake()
+
+    async def _wait_for_ends(self, seconds: float | None) -> None:
+        """Until nothing runs and every end is written, or the time is up."""
+        deadline = None if seconds is None else self._clock.monotonic() + seconds
+        while self._executions or self._endings:
+            if deadline is not None and self._clock.monotonic() >= deadline:
+                return
+            await asyncio.sleep(0.02)
+
+
+def _nothing_left(tx: Tx) -> bool:
+    return not runs.anything_live(tx) and not dispatches.anything_waits(tx) and jobs.next_fire_at(tx) is None

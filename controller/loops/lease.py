@@ -1,0 +1,98 @@
+"""The lease of this controller instance on PostgreSQL: renewed in time, or everything that runs here is ended before it runs out.
+
+Also takes over what instances left whose lease has run out. On SQLite the file lock takes the lease's place and this loop is not started.
+Invariant: two instances never believe that they own the same run at the same time, as long as neither is stopped without its clock noticing
+(SIGSTOP, a frozen machine: the documented exception of design 03).
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import partial
+
+from controller.base.clock import Clock
+from controller.base.errors import StoreUnavailable
+from controller.base.logs import event
+from controller.dispatch import recover
+from controller.loops.dispatcher import Dispatcher
+from controller.store import instances
+from controller.store.runs import OpenRun
+from controller.store.store import Store
+
+_log = logging.getLogger(__name__)
+
+LEASE = timedelta(seconds=15)
+_RENEW = LEASE / 5
+_MARGIN = LEASE / 3
+"""What is left of the lease when local runs are ended: enough for TERM, KILL and the way to the database."""
+
+
+class LeaseLost(Exception):
+    """Another instance has declared this one gone; it must not go on under its old name."""
+
+
+class LeaseLoop:
+    """`run` for the supervisor."""
+
+    def __init__(
+        self, store: Store, dispatcher: Dispatcher, owner: str, clock: Clock, adopt: Callable[[Sequence[OpenRun]], None]
+    ) -> None:
+        """`adopt` resolves orphans that were taken over."""
+        self._store = store
+        self._dispatcher = dispatcher
+        self._owner = owner
+        self._clock = clock
+        self._adopt = adopt
+        self._renewed_at = clock.monotonic()
+
+    async def run(self) -> None:
+        """Renew and take over, for ever. Errors: LeaseLost."""
+        while True:
+            await self._renew()
+            await asyncio.sleep(_RENEW.total_seconds())
+
+    async def _renew(self) -> None:
+        asked_at = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(_RENEW.total_seconds()):
+                alive = await self._store.write(
+                    partial(instances.renew, instance=self._owner, now=self._clock.now(), lease=LEASE)
+                )
+                taken = (
+                    await self._store.write(partial(recover.take_over, owner=self._owner, now=self._clock.now()))
+                    if alive
+                    else None
+                )
+        except (StoreUnavailable, TimeoutError) as error:
+            self._missed(error)
+            return
+        if taken is None:
+            self._dispatcher.fence(fenced=True)
+            self._dispatcher.interrupt()
+            raise LeaseLost("another controller has declared this one gone, because its lease had run out")
+        self._renewed_at = asked_at
+        self._dispatcher.fence(fenced=False)
+        if taken.instances:
+            event(
+                _log,
+                "took over from controllers that are gone",
+                logging.WARNING,
+                instances=len(taken.instances),
+                runs=len(taken.runs),
+            )
+            self._adopt(taken.runs)
+
+    def _missed(self, error: Exception) -> None:
+        """The lease runs down; end what runs here while it still is ours."""
+        age = self._clock.monotonic() - self._renewed_at
+        if age >= (LEASE - _MARGIN).total_seconds():
+            event(
+                _log,
+                "the lease cannot be renewed; ending local runs",
+                logging.ERROR,
+                error=error,
+                live=self._dispatcher.live,
+            )
+            self._dispatcher.fence(fenced=True)
+            self._dispatcher.interrupt()
