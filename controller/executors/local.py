@@ -59,7 +59,7 @@ class LocalExecutor:
         return execution
 
     def close(self) -> None:
-        """Kill what still runs, without telling anybody, and let go of everything."""
+        """Kill what still runs, without telling anybody, and let go of everything. A second call does nothing."""
         for execution in self._running:
             execution.abandon()
         self._running.clear()
@@ -68,7 +68,9 @@ class LocalExecutor:
         self._facilities.poller.close()
         self._facilities.scanner.close()
         self._facilities.logs.close()
-        os.close(self._null)
+        if self._null >= 0:
+            os.close(self._null)
+            self._null = -1
 
     def _let_grow(self, execution: LocalExecution) -> None:
         self._young.append(execution)

@@ -58,10 +58,12 @@ def end(orphans: Iterable[Orphan], grace: timedelta) -> Ended:
     if not pending:
         return Ended(0)
     gone = _signal_and_wait(pending, signal.SIGTERM, grace.total_seconds())
+    killed: set[tuple[int, int]] = set()
     for _ in range(_ROUNDS):
         pending |= {(one.process.pid, one.process.start): one for one in find(runs)}
-        if not pending:
+        if pending.keys() <= killed:
             break
+        killed |= pending.keys()
         gone += _signal_and_wait(pending, signal.SIGKILL, _KILL_WAIT)
     return Ended(gone, tuple(pending.values()))
 

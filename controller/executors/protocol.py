@@ -60,7 +60,9 @@ class ExecutionResult(msgspec.Struct, frozen=True, kw_only=True):
     log_error: str | None = None  # the run log is incomplete, and why
     outputs: Mapping[str, str] = {}  # from $JOBWARDEN_OUTPUT, after exit 0 only
     outputs_error: str | None = None  # the file was too large or malformed; then `outputs` is empty
-    leftovers: int = 0  # processes that outlived the main process and were ended
+    leftovers: int = (
+        0  # processes beside the main one that had to be ended: left behind by it, or living on after the first TERM
+    )
     survivors: int = 0  # processes that could not be ended (another user's, or stuck in the kernel)
 
 

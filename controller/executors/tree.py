@@ -113,7 +113,10 @@ class Ending:
         self._killing = False
         self._asked = False
         self._again = False
-        processes.signal_group(wanted.session.number, signal.SIGTERM)
+        # What outlived the main process is looked at first, to be counted; where nobody can look, the group is all there is.
+        self._group_told = self._main_alive or not processes.supported()
+        if self._group_told:
+            processes.signal_group(wanted.session.number, signal.SIGTERM)
         self._timer = loop.call_later(grace, self._kill)
         self._look()
 
@@ -172,8 +175,8 @@ class Ending:
             self._poller.watch(fd, lambda: self._gone(key))
         if self._killing:
             self._send(key, signal.SIGKILL)
-        elif first and process.pgid != self._wanted.session.number:
-            # The group got its TERM as a whole; a second one would cut short the handler of the first.
+        elif first and not (self._group_told and process.pgid == self._wanted.session.number):
+            # A group that got its TERM as a whole gets no second one, which would cut short the handlers of the first.
             self._send(key, signal.SIGTERM)
 
     def _send(self, key: tuple[int, int], number: signal.Signals) -> None:
