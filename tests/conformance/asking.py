@@ -74,6 +74,15 @@ def account(warden: Warden, name: str) -> list[Document]:
     return sorted(entries, key=lambda one: instant(one["scheduledFor"]))
 
 
+def turned_away(warden: Warden, name: str) -> list[str]:
+    """The reasons of all dispatches of a job that ended without a run."""
+    return [
+        one["status"]["reason"]
+        for one in warden.queue(name, ended=True)
+        if one["status"]["state"] in ("Skipped", "Missed")
+    ]
+
+
 def upcoming(warden: Warden, name: str) -> list[datetime]:
     """The next instants of a job that has been applied."""
     return [instant(one) for one in warden.explain(name)["status"]["next"]]

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from tests.conformance.asking import causes, next_run_at, overlap, span, states, until_file
+from tests.conformance.asking import causes, next_run_at, overlap, span, states, turned_away, until_file
 from tests.harness import Postgres, Warden, instant, job, once, pool
 
 
@@ -82,7 +82,7 @@ def test_S058_a_request_for_an_unknown_job_is_refused(warden: Warden) -> None:
 
 
 def test_S059_a_request_beyond_the_backlog_is_turned_away(each_warden: Warden) -> None:
-    """The bound counts what waits; the request is recorded as Skipped, and whoever waits for it is told."""
+    """The bound counts what waits; whoever asks is told at once, and what waited before still runs."""
     warden = each_warden
     script = until_file(warden.work / "go")
     warden.write("job", job("narrow", script, concurrency={"policy": "Queue", "maxQueued": 2}))
@@ -92,13 +92,25 @@ def test_S059_a_request_beyond_the_backlog_is_turned_away(each_warden: Warden) -
     for _ in range(2):
         warden.trigger("narrow").ok()
     warden.wait_for(lambda: len(warden.queue("narrow")) == 2, "two to wait")
-    answer = warden.trigger("narrow", "--wait")
+    answer = warden.trigger("narrow")
     assert answer.code == 1
-    assert "QueueFull" in answer.text
+    assert "backlog" in answer.err
     (warden.work / "go").touch()
     warden.wait_run("narrow", "Succeeded", count=3)
     assert warden.queue("narrow") == []
     assert len(warden.runs("narrow")) == 3
+
+
+def test_S059_an_instant_beyond_the_backlog_is_skipped(warden: Warden) -> None:
+    """Nobody is there to be told, so it is accounted for."""
+    concurrency = {"policy": "Queue", "maxQueued": 1}
+    warden.write(
+        "job", job("narrow", until_file(warden.work / "go"), schedule={"every": "1s"}, concurrency=concurrency)
+    )
+    warden.start()
+    warden.wait_for(lambda: "QueueFull" in turned_away(warden, "narrow"), "an instant to be skipped")
+    assert len(warden.queue("narrow")) == 1
+    assert states(warden.runs("narrow")) == ["Running"]
 
 
 def test_S061_what_waits_for_a_slot_looks_again_in_bounded_time_and_is_woken_by_a_free_one(each_warden: Warden) -> None:

@@ -213,9 +213,9 @@ class Warden:
         ]
         return sorted(found, key=lambda one: (instant(one["metadata"]["creationTimestamp"]), one["spec"]["attempt"]))
 
-    def queue(self, job: str | None = None) -> list[Document]:
-        """Dispatches that wait, of one job if asked, in order of their instants."""
-        found = [one for one in self.items("queue") if job in (None, one["spec"]["job"])]
+    def queue(self, job: str | None = None, *, ended: bool = False) -> list[Document]:
+        """Dispatches that wait, or with `ended` all of them, of one job if asked, in order of their instants."""
+        found = [one for one in self.items("queue", *(["--all"] if ended else [])) if job in (None, one["spec"]["job"])]
         return sorted(found, key=lambda one: instant(one["spec"]["scheduledFor"]))
 
     def approvals(self, job: str | None = None) -> list[Document]:
