@@ -6,6 +6,7 @@ Invariant: documents whose effective digests are equal, and which say the same a
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -66,6 +67,7 @@ def _given(source: Source, **fields: Callable[[Any], Any]) -> dict[str, Any]:
     return {_snake(field): convert(source[field]) for field, convert in fields.items() if source.get(field) is not None}
 
 
+@cache
 def _snake(name: str) -> str:
     return "".join("_" + letter.lower() if letter.isupper() else letter for letter in name)
 

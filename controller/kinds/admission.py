@@ -82,10 +82,10 @@ def admit(value: Mapping[str, Any], allowed_kinds: Collection[str] | None) -> tu
         hint = f"Did you mean {near}?" if near else f"Known: {', '.join(_WRITABLE)}"
         return None, (Finding("/kind", Reason.UnknownKind, f"there is no kind {shown(name)}", hint),)
     if kind.verb is not None:
-        return None, (Finding("/kind", Reason.NotAllowed, f"a {name} is not read from files", kind.verb),)
+        return None, (Finding("/kind", Reason.NotAllowed, f"the kind {name} is not read from files", kind.verb),)
     if allowed_kinds is not None and name not in allowed_kinds:
         hint = f"Allowed: {', '.join(sorted(allowed_kinds)) or 'none'}; the source's allowedKinds says so"
-        return None, (Finding("/kind", Reason.NotAllowed, f"the source may not contain a {name}", hint),)
+        return None, (Finding("/kind", Reason.NotAllowed, f"the source may not contain the kind {name}", hint),)
     return kind, ()
 
 

@@ -4,7 +4,8 @@ Reconcile asks, the store keeps the answers. Both are taken over parsed values w
 defaulting, a later version's new fields and another spelling of the same duration change nothing. The algorithm's version is part of the digest.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from controller.base import canonical, durations, quantities
@@ -33,46 +34,63 @@ def effective_digest(document: Mapping[str, Any]) -> str:
 
 
 def _spec(document: Mapping[str, Any]) -> dict[str, Any]:
-    schema = schemas.load(schema_file(SCHEDULED_JOB.name))["properties"]["spec"]
-    spec: dict[str, Any] = meaning(document["spec"], schema)
+    spec: dict[str, Any] = _job_reader()(document["spec"])
     schedule = spec.get("schedule")
     if schedule and "cron" in schedule:
         schedule["crons"] = [schedule.pop("cron")]
     return spec
 
 
-def meaning(value: Any, schema: Mapping[str, Any]) -> Any:
-    """A valid value as what it means: parsed, and without what equals its default or is empty. Pure.
+@cache
+def _job_reader() -> Callable[[Any], Any]:
+    return reader(schemas.load(schema_file(SCHEDULED_JOB.name))["properties"]["spec"])
+
+
+def reader(schema: Mapping[str, Any]) -> Callable[[Any], Any]:
+    """A function from a value that is valid by `schema` to what it means: parsed, and without what equals its default or is empty. Pure.
 
     Units: durations in seconds, sizes in bytes, instants as UTC text, whole floats as integers.
     """
-    if isinstance(value, dict):
-        properties = schema.get("properties", {})
-        return {
-            key: found
-            for key, inner in value.items()
-            if (found := _member(inner, properties.get(key, {}))) is not _ABSENT
-        }
-    if isinstance(value, list):
-        items = schema.get("items", {})
-        return [meaning(item, items) for item in value]
-    match schema.get("x-jobwarden-type"):
-        case "duration":
-            return int(durations.parse(value).total_seconds())
-        case "quantity":
-            return quantities.parse(value)
-        case "instant":
-            return instant(value).isoformat()
+    if "properties" in schema:
+        return _object_reader(schema["properties"])
+    if "items" in schema:
+        item = reader(schema["items"])
+        return lambda values: [item(value) for value in values]
+    return _SCALARS.get(schema.get("x-jobwarden-type") or schema.get("type", ""), _same)
+
+
+def _object_reader(properties: Mapping[str, Any]) -> Callable[[Any], Any]:
+    readers = {name: reader(schema) for name, schema in properties.items()}
+    defaults = {name: readers[name](schema["default"]) for name, schema in properties.items() if "default" in schema}
+
+    def read(values: Mapping[str, Any]) -> dict[str, Any]:
+        out = {}
+        for name, value in values.items():
+            if value is None:
+                continue
+            found = readers[name](value)
+            if found not in _EMPTY and found != defaults.get(name, _NO_DEFAULT):
+                out[name] = found
+        return out
+
+    return read
+
+
+_NO_DEFAULT = object()
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _number(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-_ABSENT = object()
-
-
-def _member(value: Any, schema: Mapping[str, Any]) -> Any:
-    if value is None:
-        return _ABSENT
-    found = meaning(value, schema)
-    if found in _EMPTY or ("default" in schema and found == meaning(schema["default"], schema)):
-        return _ABSENT
-    return found
+_SCALARS: Mapping[str, Callable[[Any], Any]] = {
+    "duration": lambda text: int(durations.parse(text).total_seconds()),
+    "quantity": quantities.parse,
+    "instant": lambda text: instant(text).isoformat(),
+    "number": _number,
+    "integer": _number,
+}

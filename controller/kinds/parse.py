@@ -12,7 +12,7 @@ Nothing here raises, whatever the bytes are.
 import hashlib
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -138,17 +138,17 @@ class _File:
         if kind is not None and not kind.namespaced:
             return None
         written = metadata.get("namespace")
-        return self._namespace or (written if isinstance(written, str) else DEFAULT_NAMESPACE)
+        return self._namespace or (written if _fits_a_line(written) else DEFAULT_NAMESPACE)
 
     def _identity(self, value: Mapping[str, Any]) -> _Identity:
         kind = value.get("kind")
-        kind = kind if isinstance(kind, str) else None
+        kind = kind if _fits_a_line(kind) else None
         metadata = value.get("metadata")
         if not isinstance(metadata, dict):
             return _Identity(kind, None, None)
         name = metadata.get("name")
         home = self._home(KINDS.get(kind or ""), metadata)
-        return _Identity(kind, home, name if isinstance(name, str) else None)
+        return _Identity(kind, home, name if _fits_a_line(name) else None)
 
     def _error(self, positions: _Lazy, base: str, finding: Finding, identity: _Identity) -> ManifestError:
         pointer = base + finding.pointer
@@ -165,6 +165,10 @@ class _File:
             namespace=identity.namespace,
             name=identity.name,
         )
+
+
+def _fits_a_line(text: Any) -> TypeGuard[str]:
+    return isinstance(text, str) and 0 < len(text) <= 253 and text.isprintable()
 
 
 def _yaml_error(path: str, problem: yaml.Problem, identity: _Identity | None) -> ManifestError:

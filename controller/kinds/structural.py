@@ -28,6 +28,10 @@ def _inline(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Schema:
             (only,) = [option for option in options if option != {"type": "null"}]
             merged = {**only, **merged}
     merged.pop("title", None)
+    if "patternProperties" in merged:
+        # A map whose keys have a pattern. Written so, other keys are errors, and an API server can read it.
+        ((pattern, merged["additionalProperties"]),) = merged.pop("patternProperties").items()
+        merged["propertyNames"] = {**merged.get("propertyNames", {}), "pattern": pattern}
     if "default" in merged and merged["default"] in _NOTHING:
         del merged["default"]
     if "const" in merged:

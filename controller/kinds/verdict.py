@@ -5,8 +5,7 @@ errors, which are then put into words by what the schema says at that place. Bot
 compares them over the whole corpus.
 """
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from itertools import islice
 from typing import Any
@@ -16,6 +15,7 @@ import msgspec
 
 from controller.kinds import schemas, wording
 from controller.kinds.findings import Finding
+from controller.kinds.records import Reason
 
 MAX_FINDINGS = 50  # of one document
 
@@ -38,8 +38,8 @@ def judge(kind: str, schema_name: str, document: dict[str, Any]) -> Verdict:
         return Verdict(stripped)
     found = islice(_slow(schema_name).iter_errors(stripped), MAX_FINDINGS)
     findings = [finding for error in found for finding in wording.explain(kind, schema, error)]
-    if not findings:
-        raise AssertionError(f"the two validators disagree about a {kind}")
+    if not findings:  # the two validators disagree, which a test says they never do; the stricter one is right
+        findings = [Finding("", Reason.InvalidValue, f"the document does not match the schema of {kind}")]
     return Verdict(stripped, wording.without_echoes(findings))
 
 
@@ -54,12 +54,17 @@ def _slow(schema_name: str) -> Any:
     import jsonschema  # noqa: PLC0415
 
     def pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[Any]:
-        # `$` means the end of the text in the dialect of schemas; Python's also matches before a last line break.
-        if isinstance(instance, str) and not re.search(pattern.replace("$", r"\Z"), instance):
+        # Python's own engine reads `$` and `\s` differently; the compiled validator's is asked, so that there is one dialect.
+        if isinstance(instance, str) and not _matcher(pattern)(instance):
             yield jsonschema.ValidationError("pattern")
 
     extend: Any = jsonschema.validators.extend
     return extend(jsonschema.Draft202012Validator, {"pattern": pattern})(schemas.load(schema_name))
+
+
+@cache
+def _matcher(pattern: str) -> Callable[[str], bool]:
+    return jsonschema_rs.validator_for({"pattern": pattern}, pattern_options=jsonschema_rs.RegexOptions()).is_valid
 
 
 def _without_nulls(value: Any, schema: Mapping[str, Any]) -> Any:

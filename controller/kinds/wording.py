@@ -20,6 +20,13 @@ _TYPES = {
     "array": "a list",
     "object": "a mapping",
 }
+_NOUNS = {
+    "duration": "a duration",
+    "instant": "an instant",
+    "quantity": "a size",
+    "wallTime": "a wall time",
+    "url": "a URL",
+}
 # By the models' note on the type: what the value is not, and what to write.
 _PATTERNS = {
     "duration": (
@@ -81,7 +88,9 @@ def explain(kind: str, root: Mapping[str, Any], error: Any) -> Iterator[Finding]
         case "pattern":
             yield _not_matching(pointer, error.instance, error.schema)
         case "oneOf" | "not":
-            yield _union(pointer, error)
+            # What is no mapping at all is told by its type; `required` says nothing about it.
+            if isinstance(error.instance, dict):
+                yield _union(pointer, error)
         case "uniqueItems":
             yield Finding(pointer, Reason.Duplicate, "an item is in the list twice", "Remove one of the two")
         case _:
@@ -140,11 +149,12 @@ def _required(path: Sequence[str | int], name: str, schema: Mapping[str, Any]) -
 
 
 def _wrong_type(pointer: str, value: Any, schema: Mapping[str, Any]) -> Finding:
-    wanted = schema["type"]
+    wanted: str = schema["type"]
+    noun = _NOUNS.get(schema.get("x-jobwarden-type", ""), _TYPES[wanted])
     return Finding(
         pointer,
         Reason.WrongType,
-        f"{_kind_of(value)} stands where {_TYPES[wanted]} belongs",
+        f"{_kind_of(value)} stands where {noun} belongs",
         _type_hint(pointer, value, wanted, schema),
     )
 
@@ -167,9 +177,10 @@ def _type_hint(pointer: str, value: Any, wanted: str, schema: Mapping[str, Any])
         note = _PATTERNS.get(schema.get("x-jobwarden-type", ""))
         if note and schema["x-jobwarden-type"] in ("duration", "quantity", "instant"):
             return note[1]
+    if wanted == "string" and isinstance(value, bool | int) and not _SECRETIVE.search(pointer):
+        return f'Put it into quotes: "{str(value).lower()}"'
     if wanted == "string" and isinstance(value, bool | int | float):
-        text = str(value).lower() if isinstance(value, bool) else "" if _SECRETIVE.search(pointer) else str(value)
-        return f'Put it into quotes: "{text}"' if text else "Put it into quotes"
+        return "Put it into quotes"
     if wanted in ("integer", "number") and isinstance(value, str):
         return "Write a decimal number without quotes and without leading zeros"
     if wanted == "boolean" and isinstance(value, str) and value.lower() in ("yes", "no", "on", "off", "true", "false"):
@@ -234,11 +245,15 @@ _BOUNDS = {
 
 
 def _out_of_range(path: Sequence[str | int], pointer: str, error: Any) -> Finding:
-    bound = _BOUNDS[error.validator].format(error.validator_value)
+    value, bound = error.instance, error.validator_value
+    says = _BOUNDS[error.validator].format(bound)
     if "propertyNames" in error.absolute_schema_path:
-        return Finding(pointer, Reason.OutOfRange, f"the key {shown(error.instance)} {bound}")
-    has = f", not {error.instance}" if isinstance(error.instance, int | float) else f", not {len(error.instance)}"
-    return Finding(pointer, Reason.OutOfRange, f"{path[-1] if path else 'the document'} {bound}{has}")
+        return Finding(pointer, Reason.OutOfRange, f"the key {shown(value)} {says}")
+    what = "the item" if not path or isinstance(path[-1], int) else path[-1]
+    if error.validator in ("minLength", "minItems") and not value:
+        return Finding(pointer, Reason.OutOfRange, f"{what} must not be empty")
+    has = value if isinstance(value, int | float) else len(value)
+    return Finding(pointer, Reason.OutOfRange, f"{what} {says}, not {has}")
 
 
 def without_echoes(findings: Sequence[Finding]) -> tuple[Finding, ...]:

@@ -88,7 +88,7 @@ def read(data: bytes) -> Stream:
         size, limit = _mebibytes(len(data)), _mebibytes(MAX_FILE)
         return _unreadable(
             Reason.TooLarge,
-            f"the file has {size} MiB, and a file of manifests may have {limit}",
+            f"the file has {size} MiB, and a file of manifests may have {limit} MiB",
             "Split it into several files",
         )
     if (nul := data.find(b"\0")) >= 0:
@@ -315,6 +315,8 @@ class _Reader:
                 "Write &anchor at the value it means; put a value that begins with * into quotes",
             )
             return None
+        if self._expanded > MAX_DOCUMENT:
+            return None  # said once is enough
         value = self._anchors[event.anchor]
         self._expanded = _measure(value, self._expanded)
         if self._expanded <= MAX_DOCUMENT:

@@ -25,8 +25,8 @@ def check(document: Mapping[str, Any]) -> Iterator[Finding]:
             continue
         pointer = join("metadata", "annotations", key)
         if key not in ANNOTATIONS:
-            near = nearest(key, ANNOTATIONS)
-            hint = f"Did you mean {near}?" if near else f"Known: {', '.join(ANNOTATIONS)}"
+            near = nearest(key.removeprefix(PREFIX), (known.removeprefix(PREFIX) for known in ANNOTATIONS))
+            hint = f"Did you mean {PREFIX}{near}?" if near else f"Known: {', '.join(ANNOTATIONS)}"
             yield Finding(pointer, Reason.UnknownField, f"there is no annotation {key}", hint)
         elif key == PRUNE and value not in ("disabled", "enabled"):
             yield Finding(
