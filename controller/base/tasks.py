@@ -81,7 +81,8 @@ class Wake:
         finally:
             with self._lock:
                 self._waiter = None
-                was_set, self._set = self._set, False
+        with self._lock:  # not when cancelled: whoever waits next shall see the signal
+            was_set, self._set = self._set, False
         return was_set
 
     def _release(self) -> None:

@@ -256,6 +256,31 @@ async def test_a_cancelled_wait_leaves_the_wake_usable():
     assert await wake.wait(0)
 
 
+async def test_a_signal_survives_a_cancelled_wait():
+    """The loop that is entered again sees what the cancelled one did not."""
+    wake = Wake()
+    waiting = asyncio.create_task(wake.wait())
+    await asyncio.sleep(0)
+    wake.set()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert await wake.wait(0)
+
+
+async def test_a_late_callback_of_a_consumed_signal_wakes_nobody():
+    """A signal of another thread may be consumed by a wait whose time ran out before its callback runs."""
+    wake = Wake()
+    waiting = asyncio.create_task(wake.wait())
+    await asyncio.sleep(0)
+    wake._release()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    wake.set()
+    assert await waiting
+
+
 async def test_no_signal_is_lost_among_many_threads():
     """After the last set, a wait returns: whoever looks afterwards sees everything that was written before it."""
     wake = Wake()
