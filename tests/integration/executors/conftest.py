@@ -10,6 +10,7 @@ import pytest
 
 from controller.base.clock import SystemClock
 from controller.executors import processes
+from controller.executors.execution import LocalExecution
 from controller.executors.local import LocalExecutor
 from controller.executors.protocol import Execution, ExecutionRequest, ExecutionResult
 
@@ -60,6 +61,14 @@ class Runner:
     async def script(self, script: str, **fields: object) -> ExecutionResult:
         """Run a shell script to its end."""
         return await self(script=script, **fields)
+
+    async def out_of_time(self, script: str, **fields: object) -> ExecutionResult:
+        """Run a script to its timeout, which comes when it has printed its first line: waiting for the clock would race with a slow shell."""
+        execution, ended = self.start(self.request(script=script, **fields))
+        await until(lambda: execution.output_bytes, "it has printed something")
+        assert isinstance(execution, LocalExecution)
+        execution._time_out()
+        return await asyncio.wait_for(ended, DEADLINE)
 
 
 @pytest.fixture

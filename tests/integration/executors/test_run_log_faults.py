@@ -109,10 +109,13 @@ async def test_a_flood_onto_a_stuck_disk_goes_on_without_its_log(run: Runner, st
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_a_disk_that_comes_back_serves_later_runs(run: Runner, stuck: Path) -> None:
+async def test_a_disk_that_comes_back_serves_later_runs(
+    run: Runner, stuck: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One stuck write must not silence the logs of all runs for ever."""
     assert (await run.script("echo hello", log_path=stuck)).log_error is not None
     assert (await run.script("echo behind the stuck one")).log_error is not None
+    monkeypatch.setattr(runlog, "STALL", 60)
     reader = os.open(stuck, os.O_RDONLY | os.O_NONBLOCK)
     later = run.folder / "later.log"
     _, ended = run.start(run.request(script="echo later", log_path=later))

@@ -37,12 +37,18 @@ def _gone(pid: int | None) -> bool:
 
 async def test_a_timeout_ends_the_run_with_term(run: Runner) -> None:
     """A run that listens ends by its own handler, within the grace period, and may still say something."""
-    result = await run.script(
-        "trap 'echo cleaning up; exit 9' TERM; echo started; while :; do sleep 0.05; done", timeout=SHORT
-    )
+    script = "trap 'echo cleaning up; exit 9' TERM; echo started; while :; do sleep 0.05; done"
+    result = await run.out_of_time(script)
     assert (result.exit_code, result.signal, result.timed_out, result.cancelled) == (9, None, True, False)
     assert result.stdout == b"started\ncleaning up\n"
     assert result.outputs == {}
+
+
+async def test_a_timeout_counts_from_the_start(run: Runner) -> None:
+    """Monotonic time, and no earlier than asked for."""
+    result = await run.script("exec sleep 600", timeout=SHORT)
+    assert (result.signal, result.timed_out) == ("SIGTERM", True)
+    assert result.duration >= SHORT
 
 
 async def test_a_stop_does_the_same_and_keeps_its_reason(run: Runner) -> None:
@@ -70,17 +76,11 @@ async def test_term_comes_once(run: Runner) -> None:
 
 async def test_who_ignores_term_is_killed_after_the_grace_period(run: Runner) -> None:
     """With everything that it started."""
-    request = run.request(
-        script="trap '' TERM; sleep 600 & echo ready; while :; do sleep 1; done",
-        timeout=timedelta(seconds=1),
-        grace=SHORT,
-    )
-    _, ended = run.start(request)
-    result = await ended
+    result = await run.out_of_time("trap '' TERM; sleep 600 & echo ready; while :; do sleep 1; done", grace=SHORT)
     assert (result.exit_code, result.signal, result.timed_out) == (None, "SIGKILL", True)
-    assert result.duration >= timedelta(seconds=1) + SHORT
+    assert result.duration >= SHORT
     assert result.survivors == 0
-    assert living(request.run) == []
+    assert living(result.run) == []
 
 
 async def test_a_stopped_process_is_ended_as_well(run: Runner) -> None:
@@ -143,8 +143,8 @@ async def test_a_silent_leftover_is_found_as_well(run: Runner, pids: Pids) -> No
 async def test_a_leftover_that_ignores_term_is_killed(run: Runner, pids: Pids) -> None:
     """After the grace period, during which it is still heard; outputs of the run count all the same."""
     script = f"""
-        (trap '' TERM; echo ignoring; while :; do sleep 0.05; done) & echo $! > {run.folder}/left
-        sleep 0.2; echo key=value >> $JOBWARDEN_OUTPUT
+        (trap '' TERM; touch {run.folder}/ignoring; while :; do sleep 0.05; done) & echo $! > {run.folder}/left
+        while ! test -e {run.folder}/ignoring; do sleep 0.01; done; echo key=value >> $JOBWARDEN_OUTPUT
     """
     result = await run.script(script, grace=SHORT)
     assert result.exit_code == 0
@@ -172,12 +172,14 @@ async def test_many_timeouts_at_once_are_ended_together(run: Runner) -> None:
 
 async def test_another_runs_processes_are_left_alone(run: Runner) -> None:
     """Ending one tree touches no neighbour."""
-    _, neighbour = run.start(run.request(script="sleep 600 & wait $!; echo $?", timeout=timedelta(seconds=3)))
-    result = await run.script("sleep 600", timeout=SHORT)
+    execution, neighbour = run.start(run.request(script="echo ready; exec sleep 600"))
+    await until(lambda: execution.output_bytes, "it runs")
+    result = await run.script("sleep 600 & exec sleep 600", timeout=SHORT)
     assert result.timed_out
-    await asyncio.sleep(0.1)
+    assert len(living(execution.request.run)) == 1
     assert not neighbour.done()
-    assert (await neighbour).timed_out
+    execution.stop("test")
+    await neighbour
 
 
 async def test_a_fork_bomb_that_ignores_term_is_ended(run: Runner) -> None:
@@ -214,5 +216,5 @@ async def test_without_pidfds_runs_end_all_the_same(run: Runner, monkeypatch: py
     assert [result.stdout for result in results] == [f"{n}\n".encode() for n in range(10)]
     timed_out = await run.script("sleep 600 & sleep 600", timeout=SHORT)
     assert (timed_out.timed_out, timed_out.signal) == (True, "SIGTERM")
-    killed = await run.script("trap '' TERM; while :; do sleep 0.05; done", timeout=SHORT, grace=SHORT)
+    killed = await run.out_of_time("trap '' TERM; echo ready; while :; do sleep 0.05; done", grace=SHORT)
     assert (killed.timed_out, killed.signal) == (True, "SIGKILL")
