@@ -187,7 +187,7 @@ def _insert(tx: Tx) -> postgresql.Insert | sqlite.Insert:
 def _values(item: OutboxItem) -> dict[str, Any]:
     return {
         "id": item.id,
-        "event": item.event,
+        "event": str(item.event),
         "namespace": item.namespace,
         "job": item.job,
         "run": item.run,
