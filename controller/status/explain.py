@@ -76,11 +76,8 @@ def why(dispatch: Dispatch, run_state: RunState | None) -> str:
     if ended:
         return text or f"It was {dispatch.state.lower()}."
     if dispatch.state is DispatchState.AwaitingApproval:
-        return (
-            f"{sentence('AwaitingApproval')} `jobwarden approve {dispatch.approval}` does."
-            if dispatch.approval
-            else text
-        )
+        how = f" `jobwarden approve {dispatch.approval}` does." if dispatch.approval else ""
+        return sentence(Reason.AwaitingApproval) + how
     return f"It waits: {text}" if text else "It is about to start."
 
 

@@ -1,0 +1,1 @@
+"""Projection, views' shapes, selectors and status files, without a database."""
