@@ -1,0 +1,144 @@
+"""One file to documents and errors: parsed, resolved, and checked as far as a document can be on its own.
+
+`pipeline` calls it for files that changed. Invariant: pure; a bad document costs only itself.
+"""
+
+import hashlib
+import sys
+from collections.abc import Collection, Iterator, Mapping
+
+import msgspec
+
+from controller.domain import resolve
+from controller.domain.job import JobSpec, WatchdogTarget
+from controller.kinds import digests
+from controller.kinds.parse import parse_file
+from controller.kinds.records import ManifestError, Reason, Resource
+from controller.reconcile import annotations, check
+from controller.reconcile.places import place
+from controller.reconcile.records import JOB, POOLS, TARGETS, Broken, Claim, Document, Entry, Facts, Key, Problem
+from controller.sources.snapshot import MAX_FILE
+
+_canonical = msgspec.json.Encoder(order="sorted").encode
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """How the documents of one source are read."""
+
+    source: str
+    namespace: str | None = None
+    allowed_kinds: frozenset[str] | None = None
+    defaults: resolve.Defaults = resolve.Defaults()
+
+
+class ReadFile(msgspec.Struct, frozen=True):
+    """What one file holds. `claims` are all readable identities, valid or not; `documents` are the valid ones.
+
+    `complete` False: it may hold resources that could not be told, so nothing may be pruned.
+    """
+
+    path: str
+    digest: str
+    claims: tuple[tuple[Key, Claim], ...] = ()
+    documents: tuple[Document, ...] = ()
+    errors: tuple[ManifestError, ...] = ()
+    complete: bool = True
+
+
+def read(path: str, digest: str, data: bytes, rules: Rules) -> ReadFile:
+    """The file's documents. Pure; never raises for what a file contains."""
+    parsed = parse_file(path, data, namespace=rules.namespace, allowed_kinds=rules.allowed_kinds)
+    errors = list(parsed.errors)
+    documents: list[Document] = []
+    for resource in parsed.resources:
+        document = _document(resource, data, rules)
+        found = list(check.alone(document))
+        if found:
+            errors += [error_of(document, problem) for problem in found]
+        else:
+            documents.append(document)
+    claims: list[tuple[Key, Claim]] = [(document.entry.key, document.entry) for document in documents]
+    claims += _broken(errors)
+    errors.sort(key=lambda error: (error.line, error.column))
+    return ReadFile(path, digest, tuple(claims), tuple(documents), tuple(errors), parsed.complete)
+
+
+def too_large(path: str, digest: str, size: int) -> ReadFile:
+    """A file that is beyond the bound and was not even read."""
+    error = ManifestError(
+        file=path,
+        line=1,
+        column=1,
+        reason=Reason.TooLarge,
+        message=f"the file has {size / 1024 / 1024:.1f} MiB, and a file of manifests may have {MAX_FILE // 1024 // 1024}",
+        hint="Split it into several files",
+    )
+    return ReadFile(path, digest, errors=(error,), complete=False)
+
+
+def error_of(document: Document, problem: Problem) -> ManifestError:
+    """A problem as an error that points into the file. Pure."""
+    resource = document.resource
+    line, column, pointer = place(document.data, resource.line, problem.pointer)
+    return ManifestError(
+        file=resource.path,
+        line=line,
+        column=column,
+        reason=problem.reason,
+        message=problem.message,
+        hint=problem.hint,
+        pointer=pointer,
+        kind=resource.kind,
+        namespace=resource.namespace,
+        name=resource.name,
+    )
+
+
+def _document(resource: Resource, data: bytes, rules: Rules) -> Document:
+    kind, namespace = sys.intern(resource.kind), sys.intern(resource.namespace or "")
+    key = Key(kind, namespace, resource.name)
+    if kind != JOB:
+        facts = _facts(resource, None)
+        return Document(
+            Entry(key, rules.source, resource.spec_digest, facts, resource.path, resource.line), resource, data
+        )
+    spec = resolve.job_spec(resource.document["spec"], rules.defaults)
+    entry = Entry(key, rules.source, resource.spec_digest, _facts(resource, spec), resource.path, resource.line)
+    fire, effective = digests.fire_digest(resource.document), digests.effective_digest(resource.document)
+    return Document(entry, resource, data, spec, fire, effective)
+
+
+def _facts(resource: Resource, spec: JobSpec | None) -> Facts:
+    said = resource.annotations
+    declared = resource.document["spec"]
+    return Facts(
+        meta=_meta(resource.labels, said),
+        parents=tuple(parent.job for parent in spec.trigger.after) if spec and spec.trigger else (),
+        outputs=tuple(dict.fromkeys(p.parent_output[0] for p in spec.parameters if p.parent_output)) if spec else (),
+        watched=spec.target.job if spec and isinstance(spec.target, WatchdogTarget) else None,
+        pools=tuple((pool.kind, pool.name, pool.slots) for pool in spec.concurrency.pools) if spec else (),
+        targets=tuple(dict.fromkeys((n.target_kind, n.target) for n in spec.notifications)) if spec else (),
+        slots=declared["slots"] if resource.kind in POOLS else 0,
+        namespaces=tuple(declared.get("allowedNamespaces", ())) if resource.kind in POOLS + TARGETS else (),
+        kept=said.get(annotations.PRUNE) == "disabled",
+        hold=said.get(annotations.HOLD),
+        requests=annotations.requests_of(said) if said else (),
+    )
+
+
+def _meta(labels: Mapping[str, str], said: Mapping[str, str]) -> str:
+    if not labels and not said:
+        return "-"
+    return hashlib.sha256(_canonical([labels, said])).hexdigest()[:16]
+
+
+def _broken(errors: Collection[ManifestError]) -> Iterator[tuple[Key, Claim]]:
+    """One claim for each identity that an error could name."""
+    seen: set[Key] = set()
+    for error in errors:
+        if error.kind is None or error.name is None:
+            continue
+        key = Key(error.kind, error.namespace or "", error.name)
+        if key not in seen:
+            seen.add(key)
+            yield key, Broken(error.file, error.line)
