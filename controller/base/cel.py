@@ -4,7 +4,10 @@
 returns a bool or raises CelError, whatever the expression and the values are. Source: https://github.com/google/cel-spec
 """
 
+import importlib.machinery
+import importlib.util
 import re
+import sys
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -52,9 +55,7 @@ def compile(text: str, variables: frozenset[str]) -> Expression:  # noqa: A001 -
     Errors: CelError with line and column: syntax, a name that is not in `variables`, an unknown function, a comprehension inside
     another, an expression too long, too deep or too costly.
     """
-    # Loaded on first use: the package brings a terminal program of its own and takes as long to load as everything else together.
-    import cel as library  # noqa: PLC0415
-
+    library = _library()
     try:
         shape = cel_shape.inspect(text, variables)
         library.compile(text)
@@ -71,6 +72,27 @@ def compile(text: str, variables: frozenset[str]) -> Expression:  # noqa: A001 -
         _reraise_unless_panic(error)
         raise CelError("the expression cannot be compiled") from None
     return Expression(text, shape, program)
+
+
+@lru_cache(maxsize=1)
+def _library() -> Any:
+    """The CEL library, loaded on first use and without the terminal program that its package brings.
+
+    The package's own `__init__` loads rich, prompt-toolkit and more: thirty times the memory and time of the part that counts.
+    """
+    name = "cel.cel"
+    if name in sys.modules:
+        return sys.modules[name]
+    package = importlib.util.find_spec("cel")
+    folders = package.submodule_search_locations if package is not None else None
+    spec = importlib.machinery.PathFinder.find_spec(name, folders)
+    if spec is None or spec.loader is None:
+        return importlib.import_module("cel")
+    module = importlib.util.module_from_spec(spec)
+    # It can be initialised once a process, so whoever imports the package later must find this one.
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def _check_pattern(library: Any, pattern: str) -> None:

@@ -2,7 +2,7 @@
 
 `cel.compile` hands the text in. The library runs in this process, holds the interpreter lock and has neither a step limit nor a
 guard for its stack, so everything that could make it slow or deep is refused here, by counting tokens. Invariant: an accepted
-expression costs well under a second on the inputs that `cel` lets through, and fits a thread stack of 512 KiB.
+expression costs a second at most, and mostly microseconds, on the inputs that `cel` lets through, and fits a thread stack of 512 KiB.
 Source: the lexical rules of the CEL language definition.
 """
 
@@ -169,6 +169,9 @@ class _Inspection:
         name, bound = self._tokens[index], self._tokens[index + 2]
         if bound.kind != "name" or bound.text in _LITERALS or self._tokens[index + 3].text != ",":
             raise self._fail(name, f"write {name.text}(name, condition)")
+        if name.text == "filter" and not self._ends_path(index - 2):
+            # It copies what it keeps, one more time for each element, so its elements must be the short keys of an input.
+            raise self._fail(name, "filter works on an input itself, such as parents.filter(name, condition)")
         if bound.text in self._known:
             raise self._fail(bound, f"{bound.text} is the name of an input: choose another for the element")
         if end - index > MAX_MACRO_TOKENS:
@@ -236,6 +239,13 @@ class _Inspection:
 
     def _is_call(self, index: int) -> bool:
         return self._tokens[index].kind == "name" and self._text_at(index + 1) == "("
+
+    def _ends_path(self, index: int) -> bool:
+        """Whether the token ends a path into an input: a name, or an index into one."""
+        if self._tokens[index].text != "]":
+            return self._tokens[index].kind == "name"
+        opening = next(start for start, end in self._closing.items() if end == index)
+        return opening > 0 and self._ends_path(opening - 1)
 
     def _is_operand(self, index: int) -> bool:
         token = self._tokens[index]
