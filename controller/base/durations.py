@@ -6,6 +6,7 @@ non-negative duration of whole seconds within MAXIMUM.
 
 import re
 from datetime import timedelta
+from functools import lru_cache
 
 MAXIMUM = timedelta(days=36_500)
 """The longest duration that can be written: a century, so that sums with instants stay representable."""
@@ -14,6 +15,7 @@ _SHAPE = re.compile(r"(?=.)(?:(\d{1,12})d)?(?:(\d{1,12})h)?(?:(\d{1,12})m)?(?:(\
 _ALLOWED = "write whole numbers with d, h, m and s, the larger unit first, such as 90s, 5m, 1h30m or 1d"
 
 
+@lru_cache(maxsize=1024)  # ten thousand jobs say the same few
 def parse(text: str) -> timedelta:
     """The duration that `text` means; `0` alone is accepted for none.
 

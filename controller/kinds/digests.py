@@ -20,8 +20,7 @@ _EMPTY: tuple[Any, ...] = ({}, [])
 
 def fire_digest(document: Mapping[str, Any]) -> str:
     """Digest of schedule, trigger and target of a valid ScheduledJob: a job that is Completed stays so while this is the same. Pure."""
-    spec = _spec(document)
-    return canonical.digest({field: spec[field] for field in _FIRING if field in spec})
+    return _fire_digest(_spec(document))
 
 
 def effective_digest(document: Mapping[str, Any]) -> str:
@@ -29,7 +28,20 @@ def effective_digest(document: Mapping[str, Any]) -> str:
 
     Description, suspend, priority, notifications, alerts and history are left out. Pure.
     """
+    return _effective_digest(_spec(document))
+
+
+def both_digests(document: Mapping[str, Any]) -> tuple[str, str]:
+    """(fireDigest, effectiveDigest) in one reading of the document. Pure."""
     spec = _spec(document)
+    return _fire_digest(spec), _effective_digest(spec)
+
+
+def _fire_digest(spec: Mapping[str, Any]) -> str:
+    return canonical.digest({field: spec[field] for field in _FIRING if field in spec})
+
+
+def _effective_digest(spec: Mapping[str, Any]) -> str:
     return canonical.digest({field: value for field, value in spec.items() if field not in _ASIDE})
 
 

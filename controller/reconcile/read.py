@@ -104,7 +104,7 @@ def _document(resource: Resource, data: bytes, rules: Rules) -> Document:
         )
     spec = resolve.job_spec(resource.document["spec"], rules.defaults)
     entry = Entry(key, rules.source, resource.spec_digest, _facts(resource, spec), resource.path, resource.line)
-    fire, effective = digests.fire_digest(resource.document), digests.effective_digest(resource.document)
+    fire, effective = digests.both_digests(resource.document)
     return Document(entry, resource, data, spec, fire, effective)
 
 
