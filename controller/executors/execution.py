@@ -13,6 +13,7 @@ import os
 import select
 import signal
 import threading
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import msgspec
@@ -28,6 +29,7 @@ from controller.executors.spawn import Spawned
 from controller.executors.tree import Ending, Scanner, Wanted
 
 _READ = 65536  # bytes a read; what a pipe holds
+_IN_A_ROW = 4  # reads in one turn of the loop
 _DRAIN = 32  # reads after the end: a pipe holds at most 1 MiB, unless somebody goes on printing
 
 
@@ -45,18 +47,18 @@ class Facilities(msgspec.Struct, frozen=True):
 class _Stream:
     """Our end of one pipe."""
 
-    __slots__ = ("_execution", "_poller", "fd", "tail", "watched")
+    __slots__ = ("_poller", "fd", "tail", "watched")
 
-    def __init__(self, execution: "LocalExecution", poller: Poller, keep: int) -> None:
+    def __init__(self, poller: Poller, keep: int) -> None:
         self.fd = -1  # -1: everybody has closed the other end, and so have we
         self.tail = Tail(keep)
         self.watched = False
-        self._execution = execution
         self._poller = poller
 
-    def watch(self) -> None:
+    def watch(self, read: "Callable[[_Stream], int]") -> None:
+        """Call `read` whenever there is something; it gives the number of bytes that it took."""
         if self.fd >= 0 and not self.watched:
-            self._poller.watch(self.fd, self._ready)
+            self._poller.watch(self.fd, lambda: self._ready(read))
             self.watched = True
 
     def unwatch(self) -> None:
@@ -70,23 +72,36 @@ class _Stream:
             os.close(self.fd)
             self.fd = -1
 
-    def _ready(self) -> None:
-        self._execution.read(self)
+    def _ready(self, read: "Callable[[_Stream], int]") -> None:
+        # A pipe that was full is likely to be full again; more than a few in a row would hold up everybody else.
+        for _ in range(_IN_A_ROW):
+            if not self.watched or read(self) < _READ:
+                return
 
 
 class LocalExecution:
-    """See `protocol.Execution`. Everything is for the event loop's thread."""
+    """See `protocol.Execution`. Everything is for the event loop's thread.
 
-    def __init__(self, facilities: Facilities, request: ExecutionRequest, on_end: OnEnd) -> None:
+    It has ended without a circle of references: tails of thousands of runs must not wait for the garbage collector.
+    """
+
+    def __init__(
+        self,
+        facilities: Facilities,
+        request: ExecutionRequest,
+        on_end: OnEnd,
+        forget: "Callable[[LocalExecution], None]",
+    ) -> None:
         self.request = request
         self.started_at = facilities.clock.now()
         self.last_output_at: datetime | None = None
         self._with = facilities
         self._on_end = on_end
+        self._forget = forget
         self._began = facilities.loop.time()
         self._since = processes.now_ticks()
-        self._stdout = _Stream(self, facilities.poller, request.keep_bytes)
-        self._stderr = _Stream(self, facilities.poller, request.keep_bytes)
+        self._stdout = _Stream(facilities.poller, request.keep_bytes)
+        self._stderr = _Stream(facilities.poller, request.keep_bytes)
         self._log: RunLog | None = None
         self._pid: int | None = None  # None: not started
         self._code: int | None = None  # as in waitpid: negative for signals; None: not reaped
@@ -115,7 +130,7 @@ class LocalExecution:
 
     def stop(self, reason: str) -> None:
         """End the whole tree: TERM, grace, KILL. See `protocol.Execution`."""
-        if self._pid is None or self._code is not None or self._ending is not None:
+        if self._pid is None or self._code is not None or self._ending is not None or self._ended:
             return
         self._stop_reason = reason
         self._end_tree(self._pid)
@@ -137,7 +152,7 @@ class LocalExecution:
     def not_started(self, message: str) -> None:
         """End without a process."""
         self._ended = True
-        self._on_end(self._result(start_error=message))
+        self._deliver(self._result(start_error=message))
 
     # While it runs
 
@@ -151,23 +166,23 @@ class LocalExecution:
     def watch_output(self) -> None:
         """Read the pipes from now on as they fill."""
         if not self._ended:
-            self._stdout.watch()
-            self._stderr.watch()
+            self._stdout.watch(self.read)
+            self._stderr.watch(self.read)
 
-    def read(self, stream: _Stream) -> bool:
-        """Take what one pipe holds. False: nothing now, or nothing ever again."""
+    def read(self, stream: _Stream) -> int:
+        """Take what one pipe holds, and give its length. 0: nothing now, or nothing ever again."""
         try:
             data = os.read(stream.fd, _READ)
         except BlockingIOError:
-            return False
+            return 0
         if not data:
             stream.close()
-            return False
+            return 0
         stream.tail.add(data)
         self.last_output_at = self._with.clock.now()
         if self.request.log_path is not None:
             self._write_log(data, stream)
-        return True
+        return len(data)
 
     def _write_log(self, data: bytes, stream: _Stream) -> None:
         logs = self._with.logs
@@ -247,11 +262,16 @@ class LocalExecution:
         self._stdout.close()
         self._stderr.close()
         result = self._collect()
-        log = self._log
+        self._ending = None
+        log, self._log = self._log, None
         if log is None:
-            self._on_end(result)
+            self._deliver(result)
         else:
-            log.close(lambda: self._on_end(_with_log(result, log)))
+            log.close(lambda: self._deliver(_with_log(result, log)))
+
+    def _deliver(self, result: ExecutionResult) -> None:
+        self._forget(self)
+        self._on_end(result)
 
     def _collect(self) -> ExecutionResult:
         code = self._code

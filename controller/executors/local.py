@@ -13,7 +13,7 @@ import socket
 from controller.base.clock import Clock
 from controller.executors import poller
 from controller.executors.execution import Facilities, LocalExecution
-from controller.executors.protocol import Execution, ExecutionRequest, ExecutionResult, OnEnd
+from controller.executors.protocol import Execution, ExecutionRequest, OnEnd
 from controller.executors.runlog import LogWriter
 from controller.executors.spawn import NotStarted, keep_descriptors_private, spawn
 from controller.executors.tree import Scanner
@@ -43,12 +43,7 @@ class LocalExecutor:
 
     def start(self, request: ExecutionRequest, on_end: OnEnd) -> Execution:
         """Start the process now. See `protocol.Executor`."""
-
-        def end(result: ExecutionResult) -> None:
-            self._running.discard(execution)
-            on_end(result)
-
-        execution = LocalExecution(self._facilities, request, end)
+        execution = LocalExecution(self._facilities, request, on_end, self._running.discard)
         self._running.add(execution)
         spawned = spawn(request.argv, request.env, request.cwd, self._null)
         if isinstance(spawned, NotStarted):

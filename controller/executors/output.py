@@ -1,7 +1,7 @@
 """What a process printed: the tail of a stream, and text that can be stored and shown.
 
 `local` feeds a `Tail` per stream; whoever stores or shows a result calls `text`.
-Invariant: a tail never holds more than twice what it was asked to keep, however much is printed and in however small pieces.
+Invariant: a tail never holds more than twice what it was asked to keep (or one piece, where that is larger), in however small pieces a stream comes.
 """
 
 
@@ -13,14 +13,16 @@ class Tail:
     def __init__(self, keep: int) -> None:
         self.keep = keep
         self.total = 0
-        self._data = bytearray()
+        self._data: bytes | bytearray = b""
 
     def add(self, data: bytes) -> None:
         """Take the next bytes of the stream."""
         self.total += len(data)
         if len(data) >= self.keep:
-            self._data[:] = data[len(data) - self.keep :]
+            self._data = data  # no copy: in a flood every piece is at once pushed out by the next
             return
+        if isinstance(self._data, bytes):
+            self._data = bytearray(self._data)
         self._data += data
         if len(self._data) > 2 * self.keep:
             del self._data[: -self.keep]

@@ -3,8 +3,8 @@
 `local` and `runlog` hand it descriptors with a callback; asyncio only ever sees the one epoll inside. A run needs three descriptors for a few
 milliseconds, and registering each with asyncio itself would cost a tenth of the whole spawn. Elsewhere than on Linux it passes everything to asyncio.
 
-Invariant: callbacks run on the loop's thread and must bear being called once too often, because a descriptor number can be closed and given
-out again within one batch of events.
+Invariant: callbacks run on the loop's thread, and none is called for an event of a descriptor that was forgotten, even when its number has been given
+out again within the same batch of events.
 """
 
 import asyncio
@@ -61,6 +61,7 @@ if sys.platform == "linux":
             self._loop = loop
             self._epoll = select.epoll()
             self._ready: dict[int, Callable[[], None]] = {}
+            self._forgotten: set[int] = set()  # within the batch that is being handled
             loop.add_reader(self._epoll.fileno(), self._turn)
 
         def watch(self, fd: int, ready: Callable[[], None]) -> None:
@@ -70,20 +71,22 @@ if sys.platform == "linux":
         def forget(self, fd: int) -> None:
             if self._ready.pop(fd, None) is not None:
                 self._epoll.unregister(fd)
+                self._forgotten.add(fd)
 
         def close(self) -> None:
             if not self._epoll.closed:
                 self._loop.remove_reader(self._epoll.fileno())
                 self._epoll.close()
+            self._forgotten.update(self._ready)
             self._ready.clear()
 
         def _turn(self) -> None:
+            self._forgotten.clear()
             for fd, _ in self._epoll.poll(0, _BATCH):
-                ready = self._ready.get(fd)
-                if ready is None:
-                    continue
+                if fd in self._forgotten:
+                    continue  # should the number be watched again by now, the next turn tells
                 try:
-                    ready()
+                    self._ready[fd]()
                 except Exception as error:  # noqa: BLE001 - one run's fault must not cost the others their events
                     self._loop.call_exception_handler(_context(error))
 

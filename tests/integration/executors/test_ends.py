@@ -1,13 +1,15 @@
 """How real processes end, and what their results say."""
 
 import asyncio
+import gc
 import signal
+import weakref
 from datetime import timedelta
 
 import pytest
 
 from controller.executors.processes import start_ticks
-from tests.integration.executors.conftest import Runner
+from tests.integration.executors.conftest import Runner, until
 
 
 @pytest.mark.parametrize("code", [0, 1, 7, 126, 127, 255])
@@ -122,6 +124,31 @@ async def test_a_fault_in_a_callback_harms_no_other_run(run: Runner) -> None:
     results = await asyncio.gather(*(run.script("true") for _ in range(5)))
     assert [result.exit_code for result in results] == [0] * 5
     assert [type(fault) for fault in faults] == [ZeroDivisionError] * 2
+
+
+@pytest.mark.parametrize(
+    ("script", "seconds"),
+    [
+        ("true", 60),
+        ("seq 100000", 60),
+        ("sleep 0.05; echo late", 60),
+        ("sleep 600 & echo left", 60),
+        ("sleep 600", 0.1),
+    ],
+)
+async def test_a_run_that_has_ended_is_forgotten_at_once(run: Runner, script: str, seconds: float) -> None:
+    """Its tails may be large and its like are many: they must not wait for the garbage collector."""
+    request = run.request(script=script, timeout=timedelta(seconds=seconds))
+    gc.collect()
+    gc.disable()
+    try:
+        execution, ended = run.start(request)
+        remains = weakref.ref(execution)
+        del execution
+        await ended
+        await until(lambda: remains() is None, "nobody holds it")
+    finally:
+        gc.enable()
 
 
 async def test_a_closed_executor_leaves_nothing_behind(run: Runner) -> None:
