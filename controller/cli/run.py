@@ -16,6 +16,7 @@ from controller.cli.settings import current, verb
 from controller.cli.story import teller
 from controller.cli.types import address, duration
 
+_CONFIGURABLE = ("state_dir", "log_dir", "status_dir", "metrics_addr", "heartbeat_url", "max_running")
 _GIT_ONLY = ("branch", "tag", "commit", "path", "interval")
 
 
@@ -70,7 +71,7 @@ jobwarden run manifests/ --until-idle --log-format json
 def run(folders: tuple[Path, ...], **given: Any) -> int:
     """Run the controller: watch manifests, apply them, run the jobs, report. Ctrl-C drains; a second one ends at once.
 
-    PATH is a folder with manifests, or one file. With --namespace every resource read from PATH or --git goes into that namespace.
+    PATH is a folder with manifests. With --namespace every resource read from PATH or --git goes into that namespace.
     """
     options = options_of(folders, given)
     # The whole engine: neither help nor a wrong argument should wait for it.
@@ -88,9 +89,10 @@ def options_of(folders: tuple[Path, ...], given: dict[str, Any]) -> RunOptions:
             "name a folder (`jobwarden run manifests/`), a repository (--git URL) or a configuration (--config jobwarden.yaml)"
         )
         raise error
-    missing = [folder for folder in folders if not folder.exists()]
-    if missing:
-        raise click.UsageError(f"{missing[0]} does not exist", click.get_current_context())
+    for folder in folders:
+        if not folder.is_dir():
+            what = "is not a folder" if folder.exists() else "does not exist"
+            raise click.UsageError(f"{folder} {what}; name a folder with manifests", click.get_current_context())
     database = current().database
     state_dir = _absolute(given["state_dir"]) or paths.state_dir(database, os.environ)
     log_dir = _absolute(given["log_dir"]) or _absolute(os.environ.get("JOBWARDEN_LOG_DIR")) or state_dir / "logs"
@@ -112,7 +114,18 @@ def options_of(folders: tuple[Path, ...], given: dict[str, Any]) -> RunOptions:
         log_format=log_format,
         max_running=given["max_running"],
         tell=teller(sys.stdout) if log_format is not LogFormat.Json else None,
+        said=_said(given),
     )
+
+
+def _said(given: dict[str, Any]) -> frozenset[str]:
+    """What arguments or the environment said, by the names of the options' fields."""
+    said = {name for name in _CONFIGURABLE if given[name] is not None}
+    if current().db or os.environ.get("JOBWARDEN_DB"):
+        said.add("database")
+    if os.environ.get("JOBWARDEN_LOG_DIR"):
+        said.add("log_dir")
+    return frozenset(said)
 
 
 def _git(given: dict[str, Any]) -> GitOptions | None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from controller.base import paths
+from controller.base.errors import InvalidInput
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,8 +27,12 @@ class Settings:
 
     @property
     def database(self) -> str:
-        """The database URL, valid in every working directory. Errors: InvalidInput."""
-        return paths.absolute_url(self.db or os.environ.get("JOBWARDEN_DB") or paths.default_database(os.environ))
+        """The database URL, valid in every working directory. Errors: click.UsageError."""
+        named = self.db or os.environ.get("JOBWARDEN_DB")
+        try:
+            return paths.absolute_url(named or paths.default_database(os.environ))
+        except InvalidInput as error:
+            raise click.UsageError(f"--db: {error}" if self.db else f"JOBWARDEN_DB: {error}") from error
 
     @property
     def scope(self) -> str:

@@ -63,7 +63,7 @@ def line(event: StoryEvent, local: datetime) -> str:
     parts = [f"{local:%H:%M:%S}", f"{word:<9}", _who(event)]
     parts += [part for part in _facts(event) if part]
     text = "  ".join(part for part in parts if part)
-    text = " ".join(text.replace("\r", "\n").split("\n"))
+    text = "".join(one if one.isprintable() else " " for one in text)
     return text if len(text) <= _MOST else text[: _MOST - 1] + "…"
 
 
