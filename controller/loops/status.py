@@ -51,11 +51,17 @@ class StatusLoop:
         self._paths: dict[int, Path] = {}
         self._others: set[int] = set()
         self._complained = False
+        self._stale = False
 
     def touched(self, jobs: Iterable[int] = ()) -> None:
         """Something about these jobs, or about pools and targets, may look different now. Never blocks."""
         with self._lock:
             self._dirty.update(jobs)
+        self._wake.set()
+
+    def sweep_soon(self) -> None:
+        """Resources came or went: look at everything again. Never blocks."""
+        self._stale = True
         self._wake.set()
 
     async def run(self) -> None:
@@ -66,10 +72,13 @@ class StatusLoop:
             while (left := next_sweep - time.monotonic()) > 0:
                 if await self._wake.wait(left):
                     await asyncio.sleep(self._pace.linger)
+                    if self._stale:
+                        break
                     await self.flush()
 
     async def sweep(self) -> None:
         """Report everything, and remove the files of what is gone."""
+        self._stale = False
         with self._lock:
             self._dirty.clear()
         self._paths.clear()
