@@ -75,7 +75,7 @@ def plan(folders: tuple[Path, ...], output: str) -> int:
 async def _previews(folders: Sequence[Path]) -> list[Preview]:
     store = _existing_store()
     try:
-        names = source_names(len(folders))
+        names = source_names([folder.absolute() for folder in folders])
         sources = [
             Directory(name, str(folder), namespace=current().namespace)
             for name, folder in zip(names, folders, strict=True)

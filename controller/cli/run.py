@@ -16,6 +16,7 @@ from controller.cli.settings import current, verb
 from controller.cli.story import teller
 from controller.cli.types import address, duration
 
+_CONFIGURABLE = ("state_dir", "log_dir", "status_dir", "metrics_addr", "heartbeat_url", "max_running")
 _GIT_ONLY = ("branch", "tag", "commit", "path", "interval")
 
 
@@ -113,10 +114,18 @@ def options_of(folders: tuple[Path, ...], given: dict[str, Any]) -> RunOptions:
         log_format=log_format,
         max_running=given["max_running"],
         tell=teller(sys.stdout) if log_format is not LogFormat.Json else None,
-        database_given=bool(current().db or os.environ.get("JOBWARDEN_DB")),
-        state_dir_given=given["state_dir"] is not None,
-        log_dir_given=given["log_dir"] is not None or bool(os.environ.get("JOBWARDEN_LOG_DIR")),
+        said=_said(given),
     )
+
+
+def _said(given: dict[str, Any]) -> frozenset[str]:
+    """What arguments or the environment said, by the names of the options' fields."""
+    said = {name for name in _CONFIGURABLE if given[name] is not None}
+    if current().db or os.environ.get("JOBWARDEN_DB"):
+        said.add("database")
+    if os.environ.get("JOBWARDEN_LOG_DIR"):
+        said.add("log_dir")
+    return frozenset(said)
 
 
 def _git(given: dict[str, Any]) -> GitOptions | None:
