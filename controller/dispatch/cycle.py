@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 import msgspec
 
 from controller.dispatch import sweep
-from controller.dispatch.finish import finish
-from controller.dispatch.fire import fire
-from controller.dispatch.judge import judge
+from controller.dispatch.finish import Finished, finish
+from controller.dispatch.fire import Fired, fire
+from controller.dispatch.judge import Judged, judge
+from controller.dispatch.sweep import Swept
 from controller.domain.records import Ending
 from controller.domain.story import StoryEvent
 from controller.finalise.facts import Finalisation
@@ -35,11 +36,12 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Turned(msgspec.Struct, frozen=True, kw_only=True):
-    """What it did. `more`: there may be work that could be done at once; `wake_at`: when to look again otherwise (None: only if told)."""
+    """What it did. `touched` are the jobs that look different now; `more`: there may be work that could be done at once; `wake_at`: when to look again otherwise (None: only if told)."""
 
     opened: tuple[OpenRun, ...]
     finished: tuple[Finalisation, ...]
     news: tuple[StoryEvent, ...]
+    touched: tuple[int, ...]
     cancels: bool
     more: bool
     wake_at: datetime | None
@@ -65,10 +67,19 @@ def turn(tx: Tx, given: Turn, new_id: Callable[[datetime], str]) -> Turned:
         opened=judged.opened if judged is not None else (),
         finished=finished.decided,
         news=finished.news + swept.news + fired.news + (judged.news if judged is not None else ()),
+        touched=tuple(_touched(finished, swept, fired, judged)),
         cancels=swept.cancels or (judged is not None and judged.cancels),
         more=more,
         wake_at=None if more else _wake_at(tx, now, can_open=given.slots > 0),
     )
+
+
+def _touched(finished: Finished, swept: Swept, fired: Fired, judged: Judged | None) -> set[int]:
+    """Every job of which something is different after this turn."""
+    touched = {decision.run.job_id for decision in finished.decided} | set(swept.touched) | set(fired.touched)
+    for decision in finished.decided:
+        touched.update(child.job_id for child in decision.children)
+    return touched | set(judged.touched) if judged is not None else touched
 
 
 def _wake_at(tx: Tx, now: datetime, *, can_open: bool) -> datetime | None:

@@ -27,7 +27,8 @@ class Fired(msgspec.Struct, frozen=True):
     """What became due: how many jobs were looked at, and news of what was missed."""
 
     jobs: int
-    news: tuple[StoryEvent, ...]
+    news: tuple[StoryEvent, ...] = ()
+    touched: tuple[int, ...] = ()
 
 
 def fire(tx: Tx, now: datetime, most: int, new_id: NewId) -> Fired:
@@ -37,7 +38,7 @@ def fire(tx: Tx, now: datetime, most: int, new_id: NewId) -> Fired:
     """
     due = jobs.due(tx, now, most)
     if not due:
-        return Fired(0, ())
+        return Fired(0)
     waiting = dispatches.waiting(tx, {job.id for job in due})
     rows: list[Dispatch] = []
     moves: list[dict[str, Any]] = []
@@ -56,7 +57,7 @@ def fire(tx: Tx, now: datetime, most: int, new_id: NewId) -> Fired:
     jobs.bury(tx, [job for job, move in zip(due, moves, strict=True) if move["completed"] is not None], now)
     jobs.unhealthy(tx, [row.job_id for row in rows if row.state is DispatchState.Missed])
     outbox.enqueue(tx, told)
-    return Fired(len(due), tuple(news))
+    return Fired(len(due), tuple(news), tuple(job.id for job in due))
 
 
 def _owed(job: Job, now: datetime, new_id: NewId, waiting: int) -> tuple[list[Dispatch], dict[str, Any]]:

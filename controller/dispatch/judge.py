@@ -32,13 +32,13 @@ _CONFLICT_PAUSE = timedelta(milliseconds=200)
 
 
 class Judged(msgspec.Struct, frozen=True):
-    """What became of the batch. `cancels`: somebody's open runs are to be ended; `asked`: new approvals wait."""
+    """What became of the batch. `touched` are its jobs; `cancels`: somebody's open runs are to be ended."""
 
     looked_at: int
     opened: tuple[OpenRun, ...] = ()
     news: tuple[StoryEvent, ...] = ()
+    touched: tuple[int, ...] = ()
     cancels: bool = False
-    asked: bool = False
 
 
 def judge(tx: Tx, now: datetime, owner: str, host: str, most: int, new_id: NewId) -> Judged:
@@ -73,10 +73,12 @@ class _Bench:
         self._claims: list[tuple[Dispatch, datetime]] = []
         self._told: list[OutboxItem] = []
         self._news: list[StoryEvent] = []
+        self._touched: set[int] = set()
         self._cancels = False
 
     def carry_out(self, verdict: Verdict, dispatch: Dispatch, job: Job, board: Board) -> None:
         """Note one verdict."""
+        self._touched.add(job.id)
         match verdict:
             case Allow():
                 self._open(dispatch, job, board)
@@ -116,8 +118,8 @@ class _Bench:
             looked_at,
             tuple(OpenRun(entry.run, entry.spec) for entry in opened),
             tuple(self._news),
+            tuple(self._touched),
             self._cancels,
-            bool(self._asked),
         )
 
     def _open(self, dispatch: Dispatch, job: Job, board: Board) -> None:

@@ -6,7 +6,7 @@ Every step may be repeated: a crash in between leaves runs that the next start t
 opened, so that a replay never meets its own orphan.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -47,16 +47,15 @@ def start_up(tx: Tx, owner: str, host: str, boot_id: str, pid: int, now: datetim
     return TakenOver(taken.instances, taken.runs + tuple(strays))
 
 
-def endings(orphans: Sequence[OpenRun], now: datetime, left: Sequence[str] = ()) -> list[Ending]:
+def endings(orphans: Sequence[OpenRun], now: datetime, left: Collection[str] = ()) -> list[Ending]:
     """How orphans end: interrupted. `left` names those of which processes were found and ended. Pure."""
-    ended = set(left)
     return [
         Ending(
             run=orphan.run.name,
             started_at=orphan.run.started_at,
             finished_at=now,
             interrupted=Reason.Interrupted,
-            note="processes that it had left behind were ended" if orphan.run.name in ended else None,
+            note="processes that it had left behind were ended" if orphan.run.name in left else None,
         )
         for orphan in orphans
     ]

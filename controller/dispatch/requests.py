@@ -152,6 +152,16 @@ def cancel_dispatch(tx: Tx, now: datetime, namespace: str, dispatch: str, actor:
     return found
 
 
+def cancel_job(tx: Tx, now: datetime, namespace: str, name: str, actor: str) -> list[Run]:
+    """Cancel everything of a job that runs or waits; its schedule goes on. Errors: NotFound."""
+    job = _job(tx, namespace, name)
+    live = runs.live_of_jobs(tx, {job.id})
+    runs.request_cancel(tx, {run.name for run in live}, actor)
+    cancel_dispatches(tx, now, dispatches.waiting_of(tx, job.id), Reason.CancelRequested, f"cancelled by {actor}")
+    audit.record(tx, now, actor, "cancel", namespace, name, "everything that runs or waits")
+    return live
+
+
 def cancel_dispatches(tx: Tx, now: datetime, waiting: Sequence[Dispatch], reason: Reason, message: str) -> None:
     """End waiting dispatches and the questions about them."""
     dispatches.end(tx, [dispatches.End(d.id, DispatchState.Cancelled, reason, message) for d in waiting], now)

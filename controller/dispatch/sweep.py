@@ -23,9 +23,10 @@ _CONTROLLER = "jobwarden"
 
 
 class Swept(msgspec.Struct, frozen=True):
-    """News, and whether open runs may have been asked to end."""
+    """News, the jobs that look different now, and whether open runs may have been asked to end."""
 
     news: tuple[StoryEvent, ...] = ()
+    touched: tuple[int, ...] = ()
     cancels: bool = False
 
 
@@ -34,11 +35,14 @@ NOTHING = Swept()
 
 def sweep(tx: Tx, now: datetime, new_id: Callable[[datetime], str]) -> Swept:
     """Look at everything whose instant has come. Errors: StoreUnavailable."""
-    news = [event for approval in approvals.expired(tx, now, _MOST) for event in _expire(tx, approval, now)]
-    news += [_release(tx, job, now, new_id) for job in jobs.holds_ended(tx, now)]
-    for job in jobs.alerts_due(tx, now, _MOST):
-        news += _alert(tx, job, now, new_id)
-    return Swept(tuple(news), cancels=True)
+    expired = approvals.expired(tx, now, _MOST)
+    released = jobs.holds_ended(tx, now)
+    alerted = jobs.alerts_due(tx, now, _MOST)
+    news = [event for approval in expired for event in _expire(tx, approval, now)]
+    news += [_release(tx, job, now, new_id) for job in released]
+    news += [event for job in alerted for event in _alert(tx, job, now, new_id)]
+    touched = (*(approval.job_id for approval in expired), *(job.id for job in (*released, *alerted)))
+    return Swept(tuple(news), touched, cancels=True)
 
 
 def _expire(tx: Tx, approval: Approval, now: datetime) -> list[StoryEvent]:

@@ -53,6 +53,8 @@ class Reason(StrEnum):
     ApprovalRejected = "ApprovalRejected", "An approver said no."
     ApprovalTimedOut = "ApprovalTimedOut", "Nobody decided in time."
 
+    Restored = "Restored", "The database was restored from a backup made before this could end."
+
     # run ends
     Completed = "Completed", "It ended as it should."
     Ignored = "Ignored", "A retry rule says that this failure does not matter."

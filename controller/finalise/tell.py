@@ -1,5 +1,6 @@
 """Which notifications an event causes. The rows go into the outbox with the event's own commit; sending is somebody else's."""
 
+import hashlib
 from collections.abc import Callable
 from datetime import datetime
 
@@ -36,7 +37,7 @@ def items(
             target=notification.target,
             target_kind=notification.target_kind,
             to=notification.to,
-            dedupe=f"{notice.namespace}/{notice.job}/{occurrence}/{event}/{notification.target_kind}/{notification.target}",
+            dedupe=_dedupe(notice, occurrence, notification),
             payload=payload,
             state=OutboxState.Pending,
             created_at=now,
@@ -111,6 +112,13 @@ def of_job(event: NotificationEvent, job: Job, now: datetime, reason: str, messa
         reason=reason,
         message=message,
     )
+
+
+def _dedupe(notice: Notice, occurrence: str, notification: Notification) -> str:
+    """What makes two notifications the same one."""
+    place = (notification.target_kind, notification.target, notification.to or "")
+    facts = "\0".join((notice.namespace, notice.job, occurrence, notice.event, *place))
+    return hashlib.sha256(facts.encode()).hexdigest()
 
 
 def _enough(notification: Notification, event: NotificationEvent, failures_in_a_row: int) -> bool:

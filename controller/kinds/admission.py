@@ -48,7 +48,7 @@ def is_ours(value: Any) -> bool:
     if group == GROUP or group.endswith("." + GROUP):
         return kind != CONFIGURATION
     if value.get("apiVersion") is not None:
-        return kind in _WRITABLE and difflib.SequenceMatcher(None, group, GROUP).ratio() > 0.8
+        return kind in _WRITABLE and difflib.SequenceMatcher(None, group, GROUP).ratio() > 0.75
     if kind is not None:
         return isinstance(kind, str) and wording.nearest(kind, KINDS) is not None
     return isinstance(value.get("metadata"), dict) and isinstance(value.get("spec"), dict)

@@ -73,7 +73,11 @@ class ManifestError(msgspec.Struct, frozen=True):
         who = "/".join(part for part in (self.kind, self.namespace, self.name) if part)
         parts = [f"{self.file}:{self.line}:{self.column}", who, self.pointer, self.message]
         text = ": ".join(part for part in parts if part)
-        return f"{text}. {self.hint}" if self.hint else text
+        text = f"{text}. {self.hint}" if self.hint else text
+        if text.isprintable():
+            return text
+        # Keys and names come from anywhere; they must not move a terminal's cursor or turn its text around.
+        return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 class ParsedFile(msgspec.Struct, frozen=True):

@@ -45,6 +45,7 @@ _NOT_TEXT = frozenset(["", *"~nNtTfF+-.0123456789"])  # a plain scalar that begi
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_SURROGATES = re.compile(r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 _LARGEST = 2**53 - 1  # what every JSON reader keeps exactly; RFC 8785 refuses more
 _CORE = "tag:yaml.org,2002:"
 _TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "null": (type(None),)}
@@ -102,6 +103,13 @@ def read(data: bytes) -> Stream:
         line = data.count(b"\n", 0, error.start) + 1
         message = f"byte 0x{data[error.start]:02x} is not UTF-8"
         return _unreadable(Reason.NotText, message, "Save the file as UTF-8, or rename it if it is no manifest", line)
+    stream = _stream(text)
+    if stream.problem is not None and (joined := _join_surrogates(text)) != text:
+        return _stream(joined)
+    return stream
+
+
+def _stream(text: str) -> Stream:
     try:
         return Stream(text, tuple(_Reader(text).documents()))
     except _TooDeep as deep:
@@ -112,6 +120,16 @@ def read(data: bytes) -> Stream:
         return Stream(text, problem=_syntax_problem(error, text))
     except yaml.reader.ReaderError as error:
         return Stream(text, problem=_character_problem(error, text))
+
+
+def _join_surrogates(text: str) -> str:
+    """JSON writes characters beyond U+FFFF as two escapes, which libyaml refuses; here they become one. Pure."""
+
+    def joined(match: re.Match[str]) -> str:
+        high, low = int(match[2], 16), int(match[3], 16)
+        return f"{match[1]}\\U{0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00):08X}"
+
+    return _SURROGATES.sub(joined, text)
 
 
 def _unreadable(reason: Reason, message: str, hint: str, line: int = 1) -> Stream:

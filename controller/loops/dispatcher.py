@@ -10,7 +10,7 @@ Invariant: a run is started only after its turn's transaction is durable, and an
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -75,9 +75,9 @@ class Dispatcher:
         limits: Limits = Limits(),  # noqa: B008 - frozen
         metrics: Metrics | None = None,
         tell: Tell = lambda _event: None,
-        on_outbox: Callable[[], None] = lambda: None,
+        on_change: Callable[[Sequence[int]], None] = lambda _jobs: None,
     ) -> None:
-        """`on_outbox` is called after turns that may have left notifications."""
+        """`on_change` is told which jobs a turn changed."""
         self._store = store
         self._executor = executor
         self._launcher = launcher
@@ -86,11 +86,12 @@ class Dispatcher:
         self._limits = limits
         self._metrics = metrics or Metrics()
         self._tell = tell
-        self._on_outbox = on_outbox
+        self._on_change = on_change
         self._wake = Wake()
         self._look = True
         self._draining = False
         self._fenced = False
+        self._interrupted = False
         self._unsure = False
         self._executions: dict[str, Execution] = {}
         self._young: dict[str, asyncio.TimerHandle] = {}
@@ -157,13 +158,13 @@ class Dispatcher:
             raise
         self.turned_at = self._clock.monotonic()
         self._forget(turned, endings)
+        self._report(turned)
         for count, opened in enumerate(turned.opened):
             self._start(opened)
             if count % _YIELD_EVERY == _YIELD_EVERY - 1:
                 await asyncio.sleep(0)
         if turned.cancels:
             await self._cancel_requested()
-        self._report(turned)
         return turned
 
     def _slots(self) -> int:
@@ -256,8 +257,8 @@ class Dispatcher:
                 duration=took if run.state is not RunState.Crashed else None,
                 at=run.finished_at or self._clock.now(),
             )
-        if turned.finished or turned.news:
-            self._on_outbox()
+        if turned.touched:
+            self._on_change(turned.touched)
         self._metrics.live_runs(len(self._executions))
 
     def _remember_handle(self, run: str) -> None:
@@ -315,8 +316,19 @@ class Dispatcher:
 
     def interrupt(self) -> None:
         """End everything that runs here, as interruptions: `onInterruption` decides what follows."""
+        self._interrupted = True
         for execution in list(self._executions.values()):
             execution.stop(_INTERRUPTED)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether what runs was told to end."""
+        return self._interrupted
+
+    def resolve(self, endings: Sequence[Ending]) -> None:
+        """Finish runs that were taken over; before anything new is opened if called before `run`."""
+        self._endings += endings
+        self._wake.set()
 
     def fence(self, *, fenced: bool) -> None:
         """While fenced nothing is opened: this instance cannot prove that it lives."""

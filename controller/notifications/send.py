@@ -17,6 +17,7 @@ import msgspec
 from controller.base.clock import Clock
 from controller.base.errors import DeliveryFailed
 from controller.base.masking import SECRETS, Masker
+from controller.base.references import Allowed
 from controller.domain import notices
 from controller.domain.records import OutboxItem
 from controller.notifications import render, targets, webhook
@@ -32,7 +33,7 @@ class Sender:
 
     def __init__(
         self,
-        allowed: targets.Allowed,
+        allowed: Allowed,
         clock: Clock,
         *,
         environment: Mapping[str, str] = os.environ,

@@ -6,15 +6,15 @@ read that the settings do not allow, and no message is sent with half of its sec
 Invariant: no error of this module contains what a reference points at.
 """
 
-import os
-import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from controller.base import references
 from controller.base.errors import DeliveryFailed
+from controller.base.references import Allowed, Unreadable
 from controller.notifications.errors import DeliveryRefused
 
 _LARGEST_SECRET = 64 * 1024
@@ -84,13 +84,6 @@ class WebhookTarget(msgspec.Struct, frozen=True):
 
 
 Target = AppriseTarget | WebhookTarget
-
-
-class Allowed(msgspec.Struct, frozen=True):
-    """What references may read: variables by name, files inside folders. Nothing by default."""
-
-    env: frozenset[str] = frozenset()
-    folders: tuple[Path, ...] = ()
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -165,64 +158,19 @@ class _Reader:
 
     def __call__(self, field: str, source: SecretSource) -> str:
         if source.env_ref is not None:
-            value = self._variable(f"{field}.envRef", source.env_ref.name)
+            place = f"{field}.envRef"
+            value = references.variable(source.env_ref.name, self._allowed, self._environment)
         elif source.file_ref is not None:
-            value = self._file(f"{field}.fileRef", Path(source.file_ref.path))
+            place = f"{field}.fileRef"
+            value = references.file(Path(source.file_ref.path), self._allowed)
         else:
             raise DeliveryRefused(f"{field} names neither envRef nor fileRef")
+        if isinstance(value, Unreadable):
+            error = DeliveryRefused if value.permanent else DeliveryFailed
+            raise error(f"{place}: {value.message}")
         if not value.strip():
             raise DeliveryFailed(f"{field} points at something that is empty")
         return value
-
-    def _variable(self, field: str, name: str) -> str:
-        if name not in self._allowed.env:
-            raise DeliveryRefused(
-                f"{field}: the variable {name} may not be read; add it to settings.allowEnv of the controller"
-            )
-        value = self._environment.get(name)
-        if value is None:
-            raise DeliveryFailed(f"{field}: the controller's environment has no variable {name}")
-        return value
-
-    def _file(self, field: str, path: Path) -> str:
-        try:
-            real = path.resolve(strict=True)
-            folders = [folder.resolve() for folder in self._allowed.folders]
-        except (OSError, RuntimeError):
-            # Whether a file outside of what is allowed exists is nobody's business.
-            if not any(Path(os.path.normpath(path)).is_relative_to(folder) for folder in self._allowed.folders):
-                raise self._not_allowed(field, path) from None
-            raise DeliveryFailed(f"{field}: there is no file {path}") from None
-        if not any(real.is_relative_to(folder) for folder in folders):
-            raise self._not_allowed(field, path)
-        try:
-            return _read_text(real)
-        except UnicodeDecodeError:
-            raise DeliveryRefused(f"{field}: {path} is not UTF-8 text") from None
-        except OSError as error:
-            raise DeliveryFailed(f"{field}: {path} cannot be read: {error.strerror}") from None
-
-    @staticmethod
-    def _not_allowed(field: str, path: Path) -> DeliveryRefused:
-        return DeliveryRefused(
-            f"{field}: {path} is in no folder that may be read; add its folder to settings.allowFiles of the controller"
-        )
-
-
-def _read_text(path: Path) -> str:
-    # The path is resolved, so a link in its place now is somebody's trick; without O_NONBLOCK a pipe would stop us for ever.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(0, "it is not a regular file")
-        with open(descriptor, "rb", closefd=False) as file:
-            data = file.read(_LARGEST_SECRET + 1)
-    finally:
-        os.close(descriptor)
-    if len(data) > _LARGEST_SECRET:
-        raise OSError(0, "it is larger than 64 KiB")
-    text = data.decode()
-    return text.removesuffix("\n").removesuffix("\r")
 
 
 def _parts(url: str) -> Iterator[str]:

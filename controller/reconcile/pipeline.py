@@ -39,7 +39,9 @@ Obey = Callable[[Tx, Intent], None]
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What one `sync` did. `unavailable` says why nothing could be done; `errors` is everything that is wrong in the source now."""
+    """What one `sync` did. `unavailable` says why nothing could be done; `errors` is everything that is wrong in the source now;
+    `touched` are the ids of resources that look different.
+    """
 
     source: str
     revision: str | None = None
@@ -47,6 +49,7 @@ class Outcome(msgspec.Struct, frozen=True):
     errors: tuple[ManifestError, ...] = ()
     intents: tuple[Intent, ...] = ()
     changed: bool = False
+    touched: tuple[int, ...] = ()
     unavailable: str | None = None
 
 
@@ -181,6 +184,7 @@ class Reconciler:
             errors=tuple(self.index.all_errors()),
             intents=applied.intents,
             changed=decision.plan.changes,
+            touched=_touched(decision, applied, self._desired),
         )
 
     def _anything_open(self) -> bool:
@@ -259,6 +263,14 @@ class Reconciler:
 
         await self._store.write(write)
         self._recorded = (None, message)
+
+
+def _touched(decision: Decision, applied: Applied, desired: Desired) -> tuple[int, ...]:
+    """Resources that were written, removed, rejected, blocked or unblocked. Pure."""
+    plan = decision.plan
+    written = [entry for entry in applied.stored.values() if entry is not None]
+    affected = (desired.get(key) for key in (*plan.reject, *plan.blocked))
+    return tuple({entry.id for entry in (*written, *plan.remove, *affected) if entry is not None})
 
 
 class _Preview:

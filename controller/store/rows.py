@@ -117,7 +117,7 @@ def dispatch_of(row: Row[Any]) -> Dispatch:
         replays=row.replays,
         catch_up=row.catch_up,
         through=row.through,
-        count=row.count,
+        count=row._mapping["count"],  # noqa: SLF001 - `row.count` is the tuple's method
         ended_at=row.ended_at,
     )
 

@@ -477,12 +477,3 @@ audit = Table(
     Column("detail", Text, nullable=False, server_default=""),
     Index("ix_audit_subject", "namespace", "subject"),
 )
-
-facts = Table(
-    "facts",
-    metadata,
-    Column(
-        "name", String(63), primary_key=True
-    ),  # e.g. when a controller last lived, whether a restore holds everything
-    Column("value", Text, nullable=False),
-)

@@ -39,7 +39,7 @@ class GitSource(Model):
     )
     branch: GitName | None = Field(None, description="The branch to follow. Default: the one that the remote names.")
     tag: GitName | None = Field(None, description="The tag to use.")
-    commit: Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")] | None = Field(
+    commit: Annotated[str, Field(max_length=64, pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")] | None = Field(
         None, description="The commit to use, in full."
     )
     path: Annotated[str, Field(max_length=4096, pattern=r"^([^/].*)?$")] = Field(

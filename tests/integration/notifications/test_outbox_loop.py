@@ -10,12 +10,12 @@ import pytest
 
 from controller.base.errors import DeliveryFailed, StoreUnavailable
 from controller.base.metrics import PrometheusMetrics
+from controller.base.references import Allowed
 from controller.base.tasks import Wake
 from controller.domain.records import OutboxItem
 from controller.loops.outbox import OutboxLoop, Settings
 from controller.notifications.errors import DeliveryRefused
 from controller.notifications.send import Sender
-from controller.notifications.targets import Allowed
 from controller.store import outbox
 from controller.store.store import Store
 from tests.integration.notifications.conftest import NOW, Server, declare, make_item, until

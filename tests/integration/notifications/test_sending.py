@@ -19,9 +19,10 @@ from controller.base.clock import SystemClock
 from controller.base.errors import DeliveryFailed, Retry
 from controller.base.logs import LogFormat, setup
 from controller.base.masking import Masker
+from controller.base.references import Allowed
 from controller.notifications.errors import DeliveryPostponed, DeliveryRefused
 from controller.notifications.send import Sender
-from controller.notifications.targets import Allowed, WebhookTarget
+from controller.notifications.targets import WebhookTarget
 from controller.notifications.webhook import post, signatures
 from tests.integration.notifications.conftest import NOW, Server, make_item
 

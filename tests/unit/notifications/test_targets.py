@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from controller.base.errors import DeliveryFailed, Retry
+from controller.base.references import Allowed
 from controller.notifications.errors import DeliveryRefused
-from controller.notifications.targets import Allowed, AppriseTarget, Resolved, WebhookTarget, permits, resolve
+from controller.notifications.targets import AppriseTarget, Resolved, WebhookTarget, permits, resolve
 
 CANARY = "canary-5e3c1b"
 

@@ -140,12 +140,6 @@ def upgrade() -> None:
         postgresql_where=sa.text("cause = 'Schedule'"),
     )
     op.create_table(
-        "facts",
-        sa.Column("name", sa.String(length=63), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("name", name=op.f("pk_facts")),
-    )
-    op.create_table(
         "files",
         sa.Column("source", sa.String(length=63), nullable=False),
         sa.Column("path", sa.Text(), nullable=False),

@@ -1,0 +1,404 @@
+"""The composition root: builds one controller from its settings, runs it, and takes it apart again.
+
+    settings → lock, store → recovery → loops under a supervisor → drain
+
+Everything is built here and handed to whoever needs it; nothing looks anything up. Invariant: what recovery found is finished before anything new
+is opened, and whatever ends the controller, runs are drained or left to the next start, never forgotten.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+
+from controller.api.control import ControlServer
+from controller.api.metrics_server import MetricsServer
+from controller.app import commands, settings
+from controller.app.health import Health
+from controller.app.options import LogFormat, RunOptions
+from controller.app.telling import Telling
+from controller.base import logs
+from controller.base.clock import Clock, SystemClock
+from controller.base.errors import JobwardenError
+from controller.base.logs import event
+from controller.base.metrics import Metrics, PrometheusMetrics, StoreCounters
+from controller.base.tasks import Supervisor, Wake
+from controller.dispatch import recover, requests
+from controller.dispatch.launch import Launcher
+from controller.domain.story import StoryEvent, StoryKind
+from controller.executors import orphans, processes
+from controller.executors.local import LocalExecutor
+from controller.executors.protocol import Handle
+from controller.loops.dispatcher import Dispatcher, Identity, Limits
+from controller.loops.heartbeat import Heartbeat
+from controller.loops.lease import LEASE, LeaseLoop
+from controller.loops.outbox import OutboxLoop
+from controller.loops.retention import RetentionLoop
+from controller.loops.sources import SourceLoop
+from controller.loops.status import StatusLoop
+from controller.notifications.send import Sender
+from controller.reconcile.desired import Desired
+from controller.reconcile.pipeline import Outcome, Reconciler
+from controller.reconcile.records import CancelRequested, Intent, RunRequested
+from controller.status.files import StatusFiles
+from controller.store import database, instances, listen, serving
+from controller.store.database import FileLock
+from controller.store.runs import OpenRun
+from controller.store.store import Store, Tx
+
+_log = logging.getLogger(__name__)
+
+DRAIN = timedelta(seconds=30)
+"""How long a stopping controller waits for what runs before it interrupts it."""
+_FLUSH = timedelta(seconds=5)
+_IDLE_LOOK_S = 0.05
+_ANNOTATION = "annotation"
+_DISOWN_AFTER = timedelta(seconds=10)
+
+
+def run(options: RunOptions) -> int:
+    """Run a controller until it is stopped, is idle (`until_idle`) or its time is up (`run_for`); the exit code.
+
+    Errors: StoreHeld, StoreUnavailable, InvalidInput before anything was started; LoopFailed when a part of it broke.
+    """
+    logs.setup(_log_format(options), logging.WARNING if options.log_format is LogFormat.Story else logging.INFO)
+    plan = settings.read(options)
+    options = plan.options
+    clock = SystemClock()
+    path = database.sqlite_path(database.parse_url(options.database))
+    _private(options.state_dir)
+    if path is not None:
+        _private(path.parent)
+    lock = FileLock.take(path, clock.now()) if path is not None else None
+    try:
+        store = database.open_store(options.database)
+        try:
+            return asyncio.run(_Controller(plan, store, clock).run())
+        finally:
+            store.close()
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+class _Controller:
+    """One controller's life, top to bottom."""
+
+    def __init__(self, plan: settings.Plan, store: Store, clock: Clock) -> None:
+        self._plan = plan
+        self._options = options = plan.options
+        self._store = store
+        self._clock = clock
+        self._identity = Identity(secrets.token_hex(8), socket.gethostname(), processes.boot_id())
+        self._replicated = store.dialect == "postgresql"
+        self._telling = Telling(options.tell, as_logs=options.log_format is LogFormat.Json)
+        self._supervisor = Supervisor()
+        self._outbox_wake = Wake()
+
+    async def run(self) -> int:
+        """Build, recover, run, drain."""
+        self._metrics = self._make_metrics()
+        executor = LocalExecutor(self._clock)
+        self._dispatcher = self._make_dispatcher(executor)
+        self._status = self._make_status()
+        try:
+            await self._recover()
+            self._sources = self._make_sources()
+            self._control = self._make_control()
+            self._telling.publish = self._control.publish
+            self._add_loops()
+            self._listen_for_signals()
+            event(
+                _log,
+                "started",
+                instance=self._identity.owner,
+                database=database.shown(database.parse_url(self._options.database)),
+            )
+            await self._supervisor.run()
+        finally:
+            executor.close()
+            await self._leave()
+        self._telling(StoryEvent(at=self._clock.now(), kind=StoryKind.Stopped))
+        return 0
+
+    # building
+
+    def _make_metrics(self) -> Metrics:
+        if self._plan.metrics_addr is None:
+            return Metrics()
+        mode = "replicated" if self._replicated else "embedded"
+        made = PrometheusMetrics(version=metadata.version("jobwarden"), mode=mode, store=self._store.dialect)
+        made.store_counters(lambda: StoreCounters(self._store.commits, self._store.operations))
+        return made
+
+    def _make_dispatcher(self, executor: LocalExecutor) -> Dispatcher:
+        outputs = self._options.state_dir / "outputs"
+        _private(outputs)
+        _private(self._options.log_dir)
+        launcher = Launcher(
+            os.environ,
+            allowed=self._plan.allowed,
+            log_dir=self._options.log_dir,
+            output_dir=outputs,
+            log_limit=self._plan.log_limit,
+        )
+        return Dispatcher(
+            self._store,
+            executor,
+            launcher,
+            self._identity,
+            self._clock,
+            limits=Limits(self._plan.running, self._plan.starts),
+            metrics=self._metrics,
+            tell=self._telling,
+            on_change=self._changed,
+        )
+
+    def _make_status(self) -> StatusLoop:
+        files = (
+            StatusFiles(self._options.status_dir, self._plan.folders) if self._options.status_dir is not None else None
+        )
+        return StatusLoop(self._store, self._clock, files)
+
+    def _make_sources(self) -> list[SourceLoop]:
+        desired = Desired()
+        return [
+            SourceLoop(
+                Reconciler(source, self._store, desired, self._clock, defaults=self._plan.defaults, obey=self._obey),
+                self._store,
+                self._clock,
+                self._identity.owner,
+                changed=self._reconciled,
+                metrics=self._metrics,
+                tell=self._telling,
+            )
+            for source in self._plan.sources
+        ]
+
+    def _make_control(self) -> ControlServer:
+        return ControlServer(
+            self._options.socket,
+            self._store,
+            self._clock,
+            perform=commands.perform,
+            wake=self._poke,
+            reconcile=self._reconcile_now,
+            log_dir=self._options.log_dir,
+            host=self._identity.host,
+        )
+
+    def _add_loops(self) -> None:
+        supervise = self._supervisor
+        supervise.add("dispatcher", self._dispatcher.run)
+        for loop in self._sources:
+            supervise.add(f"source {loop.name}", loop.run)
+        supervise.add("control", self._control.serve, restartable=True)
+        sender = Sender(self._plan.allowed, self._clock)
+        outbox = OutboxLoop(
+            self._store, sender.send, self._clock, self._identity.owner, self._outbox_wake, metrics=self._metrics
+        )
+        supervise.add("outbox", outbox.run)
+        supervise.add("status", self._status.run, restartable=True)
+        supervise.add("retention", RetentionLoop(self._store, self._clock, self._options.log_dir).run, restartable=True)
+        if self._replicated:
+            self._add_replication()
+        self._add_probes()
+        if self._options.until_idle:
+            supervise.start("until idle", self._stop_when_idle(outbox))
+        if self._options.run_for is not None:
+            supervise.start("run for", self._stop_after(self._options.run_for))
+        supervise.on_stop("runs", partial(self._dispatcher.drain, DRAIN))
+        supervise.on_stop("notifications", outbox.drain)
+        supervise.on_stop("status", self._flush_status)
+        supervise.on_stop("http", sender.close)
+
+    def _add_replication(self) -> None:
+        lease = LeaseLoop(self._store, self._dispatcher, self._identity.owner, self._clock, self._adopt)
+        self._supervisor.add("lease", lease.run)
+        self._supervisor.add("unserved sources", self._disown_for_ever)
+        loop = asyncio.get_running_loop()
+        self._listener = listen.Listener(self._options.database, lambda _topic: _in_loop(loop, self._poke_here))
+        self._listener.start()
+
+    def _add_probes(self) -> None:
+        health = Health(self._store, self._dispatcher, self._clock, [loop.synced for loop in self._sources])
+        if self._plan.metrics_addr is not None:
+            server = MetricsServer(self._plan.metrics_addr, self._metrics, health)
+            self._supervisor.start("metrics server", server.start())
+            self._supervisor.on_stop("metrics server", server.stop)
+        if self._options.heartbeat_url is not None:
+            self._supervisor.add(
+                "heartbeat", Heartbeat(self._options.heartbeat_url, health.working).run, restartable=True
+            )
+            self._supervisor.add("self check", health.watch, restartable=True)
+
+    # recovery
+
+    async def _recover(self) -> None:
+        """Register, take over what others left, end its processes; the first turn finishes it before it opens anything."""
+        start_up = partial(
+            recover.start_up,
+            owner=self._identity.owner,
+            host=self._identity.host,
+            boot_id=self._identity.boot_id,
+            pid=os.getpid(),
+            now=self._clock.now(),
+            lease=LEASE,
+        )
+        taken = await self._store.write(start_up)
+        await self._store.write(partial(serving.disown, mine=[source.name for source in self._plan.sources]))
+        await self._resolve(taken.runs)
+
+    def _adopt(self, taken: Sequence[OpenRun]) -> None:
+        self._supervisor.start("orphans", self._resolve(taken))
+
+    async def _resolve(self, taken: Sequence[OpenRun]) -> None:
+        """End the processes of orphans and hand their endings to the dispatcher."""
+        if not taken:
+            return
+        left = await asyncio.to_thread(_end_processes, taken)
+        self._dispatcher.resolve(recover.endings(taken, self._clock.now(), left))
+        for orphan in taken:
+            event(
+                _log,
+                "an interrupted run was found",
+                logging.WARNING,
+                run=orphan.run.name,
+                job=orphan.run.job,
+                left_processes=orphan.run.name in left,
+            )
+
+    # wiring
+
+    def _obey(self, tx: Tx, intent: Intent) -> None:
+        """Carry out what an annotation asks for; one that cannot be met is told and forgotten."""
+        now = self._clock.now()
+        try:
+            match intent:
+                case RunRequested(namespace, name, _):
+                    requests.trigger(tx, now, namespace, name, {}, None, _ANNOTATION)
+                case CancelRequested(namespace, name, _):
+                    requests.cancel_job(tx, now, namespace, name, _ANNOTATION)
+        except JobwardenError as error:
+            event(_log, "an annotation could not be obeyed", logging.WARNING, job=intent.name, problem=str(error))
+
+    def _reconciled(self, outcome: Outcome) -> None:
+        self._status.touched(outcome.touched)
+        self._poke()
+
+    def _changed(self, jobs: Sequence[int]) -> None:
+        """A turn changed these jobs, and may have left notifications."""
+        self._status.touched(jobs)
+        self._outbox_wake.set()
+
+    def _poke(self) -> None:
+        """Something was asked for: look at everything, here and on the other replicas."""
+        self._poke_here()
+        if self._replicated:
+            self._store.submit(lambda tx: listen.notify(tx, "changed"))
+
+    def _poke_here(self) -> None:
+        self._dispatcher.wake()
+        self._outbox_wake.set()
+        self._status.touched()
+
+    async def _reconcile_now(self, names: Sequence[str] | None) -> Sequence[str]:
+        chosen = [loop for loop in self._sources if names is None or loop.name in names]
+        for loop in chosen:
+            await loop.sync_now()
+        return [loop.name for loop in chosen]
+
+    async def _disown_for_ever(self) -> None:
+        mine = [source.name for source in self._plan.sources]
+        while True:
+            await asyncio.sleep(_DISOWN_AFTER.total_seconds())
+            for name in await self._store.write(partial(serving.disown, mine=mine)):
+                event(_log, "nobody serves the source; its jobs do not run", logging.WARNING, source=name)
+
+    # stopping
+
+    def _listen_for_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop)
+
+    def _stop(self) -> None:
+        """The first signal drains; the second interrupts what runs; the third leaves it to the next start."""
+        if not self._supervisor.stopping:
+            self._supervisor.stop()
+        elif not self._dispatcher.interrupted:
+            self._dispatcher.interrupt()
+        else:
+            self._supervisor.stop()
+
+    async def _stop_after(self, span: timedelta) -> None:
+        await asyncio.sleep(span.total_seconds())
+        self._supervisor.stop()
+
+    async def _stop_when_idle(self, outbox: OutboxLoop) -> None:
+        for loop in self._sources:
+            await loop.synced.wait()
+        while outbox.in_flight or not await self._dispatcher.idle():
+            await asyncio.sleep(_IDLE_LOOK_S)
+        self._supervisor.stop()
+
+    async def _flush_status(self) -> None:
+        async with asyncio.timeout(_FLUSH.total_seconds()):
+            await self._status.flush()
+
+    async def _leave(self) -> None:
+        """Say that this instance is gone, so that nobody has to wait for its lease."""
+        if self._replicated and getattr(self, "_listener", None) is not None:
+            await asyncio.to_thread(self._listener.stop)
+        try:
+            await self._store.write(partial(instances.retire, instance=self._identity.owner))
+            await self._store.write(partial(serving.release, owner=self._identity.owner))
+        except JobwardenError as error:
+            event(
+                _log,
+                "could not sign off; others will notice when the lease has run out",
+                logging.WARNING,
+                problem=str(error),
+            )
+
+
+def _end_processes(taken: Sequence[OpenRun]) -> set[str]:
+    """End what orphans have left running on this host; the names of runs of which something was found. Blocks."""
+    handles = {
+        entry.run.name: Handle(
+            pid=entry.run.handle.pid,
+            pid_start=entry.run.handle.pid_start,
+            pgid=entry.run.handle.pid,
+            boot_id=entry.run.handle.boot_id,
+            host=entry.run.handle.host,
+        )
+        for entry in taken
+        if entry.run.handle is not None
+    }
+    found = orphans.find({entry.run.name for entry in taken}, handles)
+    grace = max((entry.spec.termination_grace_period for entry in taken), default=timedelta(0))
+    orphans.end(found, min(grace, timedelta(seconds=10)))
+    return {orphan.run for orphan in found}
+
+
+def _in_loop(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
+    """Call from another thread; a loop that has ended needs no call."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(function)
+
+
+def _private(folder: Path) -> None:
+    """A folder of our own; one that exists keeps its mode."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def _log_format(options: RunOptions) -> logs.LogFormat:
+    return logs.LogFormat.Json if options.log_format is LogFormat.Json else logs.LogFormat.Text

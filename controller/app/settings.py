@@ -1,0 +1,135 @@
+"""What a controller is told, from arguments and configuration file, as one record; arguments win.
+
+Errors in the configuration are words with file, line and hint, and stop the start: a controller with half its settings is none.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from controller.app.options import RunOptions, configured, source_names
+from controller.base.errors import InvalidInput
+from controller.base.references import Allowed
+from controller.domain.resolve import Defaults
+from controller.kinds import configuration
+from controller.kinds.configuration import Configuration
+from controller.sources.directory import Directory
+from controller.sources.git import GitRevision, GitSource
+from controller.sources.snapshot import Source
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What is to be built: the options with what the configuration adds, what jobs may reach, and the sources in order."""
+
+    options: RunOptions
+    metrics_addr: str | None
+    starts: int
+    running: int
+    log_limit: int
+    allowed: Allowed
+    defaults: Defaults
+    sources: tuple[Source, ...]
+    folders: tuple[Path, ...]
+
+
+def read(options: RunOptions) -> Plan:
+    """The settings. Errors: InvalidInput listing everything that is wrong with the configuration, or naming two sources alike."""
+    config = _configuration(options.config) if options.config is not None else Configuration()
+    base = options.config.parent if options.config is not None else Path.cwd()
+    options = configured(options, _values(config, base), os.environ)
+    sources = (*_given(options), *_configured(config, base, options.state_dir))
+    _check_names(sources)
+    target = config.settings.default_notification_target
+    return Plan(
+        options=options,
+        metrics_addr="{}:{}".format(*options.metrics_addr) if options.metrics_addr is not None else config.metrics_addr,
+        starts=config.limits.starts,
+        running=options.max_running or config.limits.running,
+        log_limit=config.settings.run_log.limit,
+        allowed=Allowed(config.settings.allow_env, tuple(base / folder for folder in config.settings.allow_files)),
+        defaults=Defaults(target.name, target.kind) if target is not None else Defaults(),
+        sources=sources,
+        folders=tuple(Path(source.location) for source in sources if isinstance(source, Directory)),
+    )
+
+
+def _values(config: Configuration, base: Path) -> dict[str, Any]:
+    """What the file says about fields of RunOptions; its relative paths count from its own folder."""
+    folders = {name: getattr(config, name) for name in ("state_dir", "log_dir", "status_dir")}
+    return {
+        "database": config.db,
+        "heartbeat_url": config.heartbeat_url,
+        **{name: base / folder for name, folder in folders.items() if folder is not None},
+    }
+
+
+def _configuration(path: Path) -> Configuration:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"the configuration {path} cannot be read: {error.strerror}") from error
+    parsed = configuration.parse_configuration(str(path), data)
+    if parsed.configuration is None:
+        raise InvalidInput("the configuration is not valid:\n" + "\n".join(f"  {error}" for error in parsed.errors))
+    return parsed.configuration
+
+
+def _given(options: RunOptions) -> list[Source]:
+    """The sources of the arguments, named after their folder or repository."""
+    names = iter(source_names(options.paths, options.git.url if options.git is not None else None))
+    found: list[Source] = [Directory(next(names), str(folder), namespace=options.namespace) for folder in options.paths]
+    if options.git is not None:
+        git = options.git
+        found.append(
+            GitSource(
+                next(names),
+                git.url,
+                options.state_dir / "git",
+                revision=GitRevision(git.branch, git.tag, git.commit),
+                path=git.path,
+                interval=git.interval,
+                namespace=options.namespace,
+            )
+        )
+    return found
+
+
+def _configured(config: Configuration, base: Path, state_dir: Path) -> list[Source]:
+    found: list[Source] = []
+    for source in config.sources:
+        if source.directory is not None:
+            found.append(
+                Directory(
+                    source.name,
+                    str(base / source.directory.path),
+                    namespace=source.namespace,
+                    allowed_kinds=source.allowed_kinds,
+                    rescan_interval=source.directory.rescan_interval,
+                )
+            )
+        elif source.git is not None:
+            git = source.git
+            found.append(
+                GitSource(
+                    source.name,
+                    git.url,
+                    state_dir / "git",
+                    revision=GitRevision(git.branch, git.tag, git.commit),
+                    path=git.path,
+                    interval=git.interval,
+                    timeout=git.timeout,
+                    verify_commit=git.verify_commit,
+                    namespace=source.namespace,
+                    allowed_kinds=source.allowed_kinds,
+                )
+            )
+    return found
+
+
+def _check_names(sources: tuple[Source, ...]) -> None:
+    names = [source.name for source in sources]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise InvalidInput(f"two sources are called {doubled[0]!r}; give each a name of its own in the configuration")

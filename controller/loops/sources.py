@@ -1,0 +1,145 @@
+"""One source, for ever: own it, bring the database in step with it, and wait for the next change.
+
+Invariant: only the owner of a source writes what it declares; whoever does not own it looks again before the owner's lease could have run out.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+
+from controller.base.clock import Clock
+from controller.base.logs import event
+from controller.base.metrics import Metrics
+from controller.domain.story import StoryEvent, StoryKind, Tell
+from controller.reconcile.pipeline import Outcome, Reconciler
+from controller.sources.snapshot import Hint
+from controller.store import serving
+from controller.store.store import Store
+
+_log = logging.getLogger(__name__)
+
+_OWNED_BY_OTHERS = timedelta(seconds=5)
+_MOST_TOLD = 20
+"""Errors of one sync that are told as news; all of them are in the store."""
+
+
+class SourceLoop:
+    """`run` for the supervisor; `sync_now` for whoever cannot wait."""
+
+    def __init__(
+        self,
+        reconciler: Reconciler,
+        store: Store,
+        clock: Clock,
+        owner: str,
+        *,
+        changed: Callable[[Outcome], None],
+        metrics: Metrics | None = None,
+        tell: Tell = lambda _event: None,
+    ) -> None:
+        """`changed` is told of every sync that may have changed what runs."""
+        self._reconciler = reconciler
+        self._source = reconciler.source
+        self._store = store
+        self._clock = clock
+        self._owner = owner
+        self._changed = changed
+        self._metrics = metrics or Metrics()
+        self._tell = tell
+        self._lock = asyncio.Lock()
+        self._told: tuple[object, ...] | None = None
+        self.synced = asyncio.Event()
+
+    @property
+    def name(self) -> str:
+        """The source's name."""
+        return self._source.name
+
+    async def run(self) -> None:
+        """Until cancelled. Errors: StoreUnavailable."""
+        while not await self._claim():
+            # Somebody else reconciles it; our part is to dispatch.
+            self.synced.set()
+            await asyncio.sleep(_OWNED_BY_OTHERS.total_seconds())
+        await self._sync(None)
+        async for hint in self._reconciler.hints():
+            await self._sync(hint)
+
+    async def sync_now(self) -> None:
+        """Look at everything now. Errors: StoreUnavailable."""
+        if await self._claim():
+            await self._sync(None)
+
+    async def _claim(self) -> bool:
+        source = self._source
+        return await self._store.write(
+            partial(serving.claim, name=source.name, kind=source.kind, location=source.location, owner=self._owner)
+        )
+
+    async def _sync(self, hint: Hint | None) -> None:
+        async with self._lock:
+            began = self._clock.monotonic()
+            outcome = await self._reconciler.sync(hint)
+            took = timedelta(seconds=self._clock.monotonic() - began)
+        self._metrics.source_synced(self.name, result=_result(outcome), duration=took, at=self._clock.now())
+        self._report(outcome)
+        self.synced.set()
+        if outcome.changed or outcome.intents or outcome.touched:
+            self._changed(outcome)
+
+    def _report(self, outcome: Outcome) -> None:
+        """Tell what is new: counts when something changed, errors when they are others than last time."""
+        counts, now = outcome.counts, self._clock.now()
+        if outcome.changed:
+            parts = {"created": counts.created, "updated": counts.updated, "removed": counts.removed}
+            words = ", ".join(f"{count} {what}" for what, count in parts.items() if count)
+            event(_log, "applied", source=self.name, revision=outcome.revision, changes=words)
+            self._tell(StoryEvent(at=now, kind=StoryKind.Applied, subject=self.name, message=words or "nothing to do"))
+        news = (outcome.unavailable, *outcome.errors)
+        if news == self._told:
+            return
+        before, self._told = self._told, news
+        if outcome.unavailable is not None:
+            event(
+                _log,
+                "the source cannot be read; what it declared last stays in force",
+                logging.WARNING,
+                source=self.name,
+                error_message=outcome.unavailable,
+            )
+            self._tell(StoryEvent(at=now, kind=StoryKind.Trouble, subject=self.name, message=outcome.unavailable))
+        elif before is not None and before[0] is not None:
+            self._tell(StoryEvent(at=now, kind=StoryKind.Source, subject=self.name, message="can be read again"))
+        for error in outcome.errors[:_MOST_TOLD]:
+            event(
+                _log,
+                "a document is not valid; its last good version stays in force",
+                logging.WARNING,
+                source=self.name,
+                problem=str(error),
+            )
+            self._tell(
+                StoryEvent(
+                    at=now,
+                    kind=StoryKind.Rejected,
+                    namespace=error.namespace,
+                    job=error.name,
+                    subject=f"{error.file}:{error.line}:{error.column}",
+                    reason=error.reason,
+                    message=": ".join(part for part in (error.pointer, error.message) if part),
+                    hint=error.hint or None,
+                )
+            )
+        if len(outcome.errors) > _MOST_TOLD:
+            more = f"and {len(outcome.errors) - _MOST_TOLD} more errors; `jobwarden get sources -o yaml` lists them"
+            self._tell(StoryEvent(at=now, kind=StoryKind.Rejected, subject=self.name, message=more))
+
+
+def _result(outcome: Outcome) -> str:
+    if outcome.unavailable is not None:
+        return "Unavailable"
+    if outcome.errors:
+        return "Rejected"
+    return "Applied" if outcome.changed else "Unchanged"
