@@ -73,7 +73,7 @@ def _pop(stack: list[Key], on_stack: set[Key], until: Key) -> frozenset[Key]:
 
 
 def path_back(view: View, key: Key, circle: Collection[Key]) -> list[Key]:
-    """A shortest way from a job over its parents back to itself, inside a circle; begins and ends with it."""
+    """A shortest way from a job back to itself inside a circle, in the order in which the jobs would run; begins and ends with it."""
     came: dict[Key, Key] = {}
     queue = [key]
     for one in queue:

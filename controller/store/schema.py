@@ -137,6 +137,7 @@ resources = Table(
     Column("updated_at", Instant, nullable=False),
     UniqueConstraint("kind", "namespace", "name"),
     Index("ix_resources_source", "source"),
+    sqlite_autoincrement=True,  # an id is never given twice: history of deleted jobs must not become another job's
 )
 
 jobs = Table(

@@ -216,6 +216,7 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_resources")),
         sa.UniqueConstraint("kind", "namespace", "name", name=op.f("uq_resources_kind_namespace_name")),
+        sqlite_autoincrement=True,
     )
     op.create_index("ix_resources_source", "resources", ["source"], unique=False)
     op.create_table(
