@@ -130,9 +130,10 @@ class _Sorting:
         )
 
     def _reject_all(self, key: Key, claims: Iterable[Claim], problem: Problem) -> None:
-        errors = []
+        errors: list[ManifestError] = []
         for claim in claims:
             if isinstance(claim, Broken):
+                errors += self._said_of(key, claim.path)
                 continue
             document = self._index.document(self._change, claim, key)
             if document is not None:

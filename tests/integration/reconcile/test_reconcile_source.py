@@ -616,7 +616,7 @@ async def test_a_job_that_changes_withdraws_the_questions_about_it(world):
                 on_timeout="Reject",
                 created_at=NOW,
                 expires_at=NOW + timedelta(days=1),
-            )  # fmt: skip
+            )
         )
 
     await world.store.write(ask)
