@@ -11,11 +11,11 @@ import os
 import socket
 
 from controller.base.clock import Clock
-from controller.executors import poller
+from controller.executors import descriptors, poller
 from controller.executors.execution import Facilities, LocalExecution
 from controller.executors.protocol import Execution, ExecutionRequest, OnEnd
 from controller.executors.runlog import LogWriter
-from controller.executors.spawn import NotStarted, keep_descriptors_private, spawn
+from controller.executors.spawn import NotStarted, spawn
 from controller.executors.tree import Scanner
 
 _YOUNG = 0.005  # seconds; a run is young for between one and two of these
@@ -35,7 +35,8 @@ class LocalExecutor:
             host=socket.gethostname(),
         )
         self._running: set[LocalExecution] = set()
-        keep_descriptors_private()
+        descriptors.keep_private()
+        descriptors.raise_limit()
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._young: list[LocalExecution] = []
         self._older: list[LocalExecution] = []

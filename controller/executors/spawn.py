@@ -5,14 +5,12 @@ can do the job, and else `subprocess.Popen`, which goes through vfork as long as
 Invariants: the process inherits its three standard descriptors and no others; after a failure no descriptor and no process is left.
 """
 
-import contextlib
 import errno
 import os
 import resource
 import signal
 import subprocess
 from collections.abc import Mapping
-from pathlib import Path
 
 import msgspec
 
@@ -59,21 +57,6 @@ def spawn(argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None, stdin:
     os.close(fds[1])
     os.close(fds[3])
     return Spawned(pid, fds[0], fds[2])
-
-
-def keep_descriptors_private() -> None:
-    """See to it that what the controller itself inherited does not reach its runs.
-
-    Effect: marks every descriptor but the standard ones as close-on-exec. Python makes its own that way; those that came with the controller's own
-    start (a supervisor's sockets, a make jobserver) are not. Needed where `posix_spawn` cannot close them itself.
-    """
-    if _CLOSE_FROM is not None:
-        return
-    folder = Path("/proc/self/fd" if Path("/proc/self/fd").exists() else "/dev/fd")
-    for name in folder.iterdir():
-        if int(name.name) > 2:
-            with contextlib.suppress(OSError):  # the one of the listing itself is closed by now
-                os.set_inheritable(int(name.name), False)  # noqa: FBT003
 
 
 def _posix_spawn(argv: tuple[str, ...], env: Mapping[str, str], stdin: int, stdout: int, stderr: int) -> int:
