@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, null, select, text, tuple_
+from sqlalchemy import Select, literal, null, select, text, tuple_
 
 from controller.domain.records import Approval, Dispatch, Run
 from controller.domain.states import WAITING, DispatchState, RunState
@@ -164,6 +164,10 @@ def audit_of(tx: Tx, namespace: str, subject: str, limit: int) -> list[tuple[dat
 
 def _paged(statement: Select[Any], instant: Any, key: Any, page: Page) -> Select[Any]:
     if page.after is not None:
-        statement = statement.where(tuple_(instant, key) < tuple_(*page.after))
+        # Bound as the column's own type: text would be larger than every number, and each page the first.
+        position = tuple_(
+            *(literal(value, column.type) for value, column in zip(page.after, (instant, key), strict=True))
+        )
+        statement = statement.where(tuple_(instant, key) < position)
     statement = statement.order_by(instant.desc(), key.desc())
     return statement.limit(page.limit) if page.limit else statement
