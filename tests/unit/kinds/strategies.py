@@ -69,7 +69,10 @@ def _with(
     dropped = {name for group in groups for name in group if name not in chosen} | {pair[1] for pair in excluded}
     always = {*required, *chosen}
     optional = {name: strategy for name, strategy in properties.items() if name not in always | dropped}
-    return st.fixed_dictionaries({name: properties[name] for name in sorted(always)}, optional=optional)
+    some = st.sets(st.sampled_from(sorted(optional)), max_size=3) if optional else st.just(set())
+    return some.flatmap(
+        lambda names: st.fixed_dictionaries({name: properties[name] for name in sorted(always | names)})
+    )
 
 
 JUNK = st.recursive(

@@ -95,7 +95,7 @@ def test_a_key_that_is_no_text_is_refused() -> None:
     assert problems("? [a]\n: 1\n? {b: c}\n: 2\n?\n: 3\nok: 4\n") == [
         (Reason.WrongType, 1, 3),
         (Reason.WrongType, 3, 3),
-        (Reason.WrongType, 5, 1),
+        (Reason.WrongType, 5, 2),
     ]
 
 
@@ -234,6 +234,12 @@ def test_a_tab_as_indentation_is_explained() -> None:
     assert problem is not None
     assert "tab" in problem.message
     assert "spaces" in problem.hint
+
+
+def test_json_escapes_of_characters_beyond_the_first_plane_are_read() -> None:
+    """JSON writes them as two escapes; a backslash that is escaped itself begins none."""
+    assert value(r'{"a": "\ud83d\uDE00!", "b": "\\ud83d\\ude00"}') == {"a": "😀!", "b": r"\ud83d\ude00"}
+    assert problems(r'{"a": "\ud83d"}')
 
 
 def test_tabs_inside_flow_collections_are_fine() -> None:
