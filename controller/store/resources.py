@@ -149,8 +149,12 @@ def insert_resources(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> list[int]:
     """Add resources; give their ids in the same order."""
     if not rows:
         return []
-    statement = insert(resources).returning(resources.c.id, sort_by_parameter_order=True)
-    return list(tx.execute(statement, list(rows)).scalars())
+    newest = tx.execute(select(func.coalesce(func.max(resources.c.id), 0))).scalar_one()
+    tx.execute(insert(resources), list(rows))
+    # Asking for ids row by row (RETURNING) would cost SQLite more than all the rest; ids only grow, so the new ones are above.
+    query = select(resources.c.uid, resources.c.id).where(resources.c.id > newest)
+    numbers: dict[str, int] = {row[0]: row[1] for row in tx.execute(query)}
+    return [numbers[row["uid"]] for row in rows]
 
 
 _UPDATE_RESOURCE = (
