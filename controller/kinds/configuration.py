@@ -58,7 +58,7 @@ class Source(_Record, frozen=True):
 class Limits(_Record, frozen=True):
     """How many runs are being started, and how many go on, at once."""
 
-    starts: int = 8
+    starts: int = 32
     running: int = 256
 
 

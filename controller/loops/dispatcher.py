@@ -44,6 +44,10 @@ _SWEEP = timedelta(seconds=30)
 """Look at everything at least that often, in case a wake-up was lost."""
 _INTERRUPTED = "the controller stops"
 _YIELD_EVERY = 4
+_MANY = 12
+"""That many runs at once make it worth a moment to write their ends together."""
+_LINGER_S = 0.002
+_LINGERS = 2
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -124,10 +128,9 @@ class Dispatcher:
                 await self._start_forgotten()
             while True:
                 turned = await self._turn()
-                if turned.more or self._endings:
-                    await asyncio.sleep(0)
-                    if self._slots() > 0 or self._endings:
-                        continue
+                await self._linger()
+                if self._endings or (turned.more and self._slots() > 0):
+                    continue
                 alarm.set(turned.wake_at)
                 self.asleep = True
                 woken = await self._wake.wait(_SWEEP.total_seconds())
@@ -166,6 +169,16 @@ class Dispatcher:
         if turned.cancels:
             await self._cancel_requested()
         return turned
+
+    async def _linger(self) -> None:
+        """While many short runs are under way, let a few more end, so that their ends share a transaction. A lone run waits for nobody."""
+        for _ in range(_LINGERS):
+            if self._look or len(self._young) < _MANY or len(self._endings) >= _MANY:
+                break
+            await asyncio.sleep(_LINGER_S)
+        else:
+            return
+        await asyncio.sleep(0)
 
     def _slots(self) -> int:
         if self._draining or self._fenced:

@@ -80,7 +80,7 @@ class Source(Model):
 class Limits(Model):
     """How much happens at once."""
 
-    starts: int = Field(8, ge=1, le=256, description="How many runs are being started at once.")
+    starts: int = Field(32, ge=1, le=256, description="How many runs are being started at once.")
     running: int = Field(256, ge=1, le=100000, description="How many runs go on at once.")
 
 
