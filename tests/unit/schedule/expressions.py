@@ -129,7 +129,7 @@ def watched(expression: str, zone: str, start: datetime, end: datetime, step: ti
 def _first_showings(rules: CronSim, zone: str, start: datetime, end: datetime, step: timedelta) -> list[datetime]:
     found: list[datetime] = []
     shown = None
-    for instant, wall in _looks(zone, start - timedelta(days=2), end, step):
+    for instant, wall in _looks(zone, start - timedelta(hours=4), end, step):
         if shown is not None and wall <= shown:
             continue
         # Every wall time passed since the last look, whether the clock showed it or jumped over it.

@@ -4,6 +4,7 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import pytest
 from cronsim import CronSimError
@@ -17,8 +18,8 @@ MINUTE = timedelta(minutes=1)
 
 
 def fires(expression, zone, after, count, key="ns/job"):
-    """The next `count` instants, as UTC."""
-    ready = cron.compiled(expression, zone, key)
+    """The next `count` instants, as UTC, from a reader that remembers nothing yet."""
+    ready = cron.Cron(expression, zone, key)
     found = []
     while len(found) < count and (following := ready.next_after(found[-1] if found else after)) is not None:
         found.append(following)
@@ -27,10 +28,8 @@ def fires(expression, zone, after, count, key="ns/job"):
 
 def local(expression, zone, after, count, key="ns/job"):
     """The next `count` instants as the wall clock shows them, with the offset."""
-    ready = cron.compiled(expression, zone, key)
-    return [
-        instant.astimezone(ready.zone).strftime("%d %H:%M %z") for instant in fires(expression, zone, after, count, key)
-    ]
+    found = fires(expression, zone, after, count, key)
+    return [instant.astimezone(ZoneInfo(zone)).strftime("%d %H:%M %z") for instant in found]
 
 
 def accepted(expression):
@@ -60,19 +59,32 @@ def test_the_next_instants_are_those_of_cronsim(expression, zone, after):
 
 
 @pytest.mark.parametrize("change", CHANGES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_around_a_change_of_the_clock_every_instant_is_one_that_a_watcher_sees(change, data):
-    """From a day before to a day after, whatever the expression, nothing is lost, added or doubled."""
+    """From half a day before to half a day after, whatever the expression, nothing is lost, added or doubled."""
+    assert_as_watched(*CHANGES[change], data.draw(cron_expressions().filter(accepted)))
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("expression", ["0,15,30,45 0-23 * * *", "*/15 * * * *", "7-59/20 0,1,2,23 * * *"])
+def test_a_busy_schedule_asked_anywhere_around_a_change_is_as_a_watcher_sees(change, expression):
+    """Many instants at and around the jump, and a start at every few minutes, also between two showings of one time."""
     zone, at = CHANGES[change]
-    expression = data.draw(cron_expressions())
-    assume(accepted(expression))
-    try:
-        expected = watched(expression, zone, at - timedelta(hours=30), at + timedelta(hours=30), MINUTE)
-    except CronSimError:
-        assume(False)
-    found = fires(expression, zone, at - timedelta(hours=30), len(expected) + 1)
-    assert [instant for instant in found if instant <= at + timedelta(hours=30)] == expected
+    expected = assert_as_watched(zone, at, expression)
+    for minutes in range(-125, 126, 10):
+        probe = at + minutes * MINUTE
+        following = next((instant for instant in expected if instant > probe), None)
+        assert following is None or fires(expression, zone, probe, 1) == [following]
+
+
+def assert_as_watched(zone, at, expression):
+    """Compare with the watched clock; gives its instants."""
+    start, end = at - timedelta(hours=12), at + timedelta(hours=12)
+    expected = watched(expression, zone, start, end, MINUTE)
+    found = fires(expression, zone, start, len(expected) + 1)
+    assert [instant for instant in found if instant <= end] == expected
+    return expected
 
 
 @pytest.mark.parametrize("change", ["New York forward", "New York back", "Lord Howe back"])

@@ -208,8 +208,17 @@ def test_a_burst_in_the_distance_is_found():
     assert owed.fire == (datetime(2026, 1, 1, 3, 59, 59, tzinfo=UTC),)
 
 
+def test_what_passed_in_a_pause_is_one_range():
+    """Suspended or held, the instants are accounted for and none fires."""
+    paused = plan.passed(minutely(), KEY, NOON, NOON + HOUR, NOON)
+    assert paused == plan.Missed(NOON + MINUTE, NOON + HOUR, 60, exact=True)
+    assert plan.passed(minutely(), KEY, NOON, NOON + MINUTE / 2, NOON) is None
+    assert plan.passed(minutely(), KEY, NOON, NOON - HOUR, NOON) is None
+    assert not plan.passed(minutely(), KEY, NOON - 10 * DAY, NOON, NOON).exact
+
+
 def test_a_past_at_fires_when_first_seen_unless_too_late():
-    """S-at: without a deadline never too late; with one it is missed, and there is no next."""
+    """Without a deadline never too late; with one it is missed, and there is no next."""
     for deadline, fires in ((None, True), (2 * HOUR, True), (HOUR / 2, False)):
         schedule = Schedule(at=NOON - HOUR, starting_deadline=deadline)
         owed = due(schedule, plan.starting_point(schedule, NOON), NOON)
