@@ -60,7 +60,7 @@ def _arguments() -> argparse.Namespace:
         "--limits", action="store_true", help="only the limits and rivals of this machine, without jobwarden"
     )
     parser.add_argument("--no-rivals", action="store_true", help="leave the rivals out (nothing is installed)")
-    parser.add_argument("--rounds", type=int, help="this many rounds, however noisy")
+    parser.add_argument("--rounds", type=int, help="run exactly this many rounds; noisy ones still do not count")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where every figure goes (default: .cache/bench/)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table as Markdown")
     return parser.parse_args()

@@ -139,7 +139,7 @@ def run(case: Case, needed: int, at_most: int, progress: Progress) -> Outcome:
     except NotAvailable as missing:
         notes.append(f"not measured: {missing}")
     except Exception as error:  # noqa: BLE001 - one broken benchmark must not hide the figures of the others
-        failure = f"{type(error).__name__}: {error}"
+        failure = _short(error)
         progress.say(f"{case.id} {case.variant}: FAILED: {failure}\n{traceback.format_exc()}")
     finally:
         case.close()
@@ -180,10 +180,17 @@ def _rival(rivals: dict[str, Side], name: str, notes: list[str], label: str, pro
     except NotAvailable as missing:
         notes.append(f"{name} not measured: {missing}")
     except Exception as error:  # noqa: BLE001 - a rival's trouble is a note, not ours
-        notes.append(f"{name} not measured: {type(error).__name__}: {error}")
+        notes.append(f"{name} not measured: {_short(error)}")
     progress.say(notes[-1])
     del rivals[name]
     return None
+
+
+def _short(error: Exception) -> str:
+    """The first and the last line of what went wrong; progress has told all of it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    ends = lines if len(lines) == 1 else [lines[0], lines[-1]]
+    return f"{type(error).__name__}: {' … '.join(line[:160] for line in ends)}"
 
 
 def _mean(samples: list[Metrics]) -> Metrics:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import ExitStack
 
+from controller.loops.lease import LEASE
 from tests.performance.benchmarks import one_shots
 from tests.performance.harness import Case, Check, Metrics, absolute
 from tests.performance.product import Controller, Installation, check_each_once, installation, replica
@@ -44,7 +45,7 @@ def cases(suite: Suite) -> Iterable[Case]:
         unit="s",
         limit=suite.yardstick(),
         ours=lambda: failover(suite, count),
-        checks=(absolute("all resolved after", "value", "<=", lease_seconds() + 1, "s"),),
+        checks=(absolute("all resolved after", "value", "<=", LEASE.total_seconds() + 1, "s"),),
         twice=False,
     )
 
@@ -98,8 +99,3 @@ def _busiest(where: Installation) -> int:
         "SELECT i.pid FROM runs r JOIN instances i ON i.id = r.owner GROUP BY i.pid ORDER BY count(*) DESC"
     )
     return int(rows[0][0])
-
-
-def lease_seconds() -> float:
-    """How long a replica's lease lasts by default."""
-    return 15.0

@@ -15,11 +15,11 @@ from tests.performance.suite import Suite
 
 _READY_BEFORE = 0.3
 _lead = {"start": 2.0, "job": 0.0015}
-"""Seconds allowed for starting and for loading each job; they grow when this machine turns out to be slower."""
+"""Seconds allowed for starting and for loading each job; they follow what loading really takes here."""
 
 
 def due_instant(count: int) -> float:
-    """A T far enough from now to load `count` jobs before it, a second's third past a full second."""
+    """A T far enough from now to load `count` jobs before it, a third of a second past a full second."""
     return float(int(time.time() + _lead["start"] + _lead["job"] * count) + 1) + 1 / 3
 
 
@@ -30,11 +30,11 @@ def write_due(where: Installation, count: int, due: float) -> None:
 
 
 def require_loaded(loaded: float, due: float) -> None:
-    """Errors: InvalidSample when jobs were still being loaded at T; the next sample gets more time."""
-    if loaded > due - _READY_BEFORE:
-        _lead["start"] *= 1.5
-        _lead["job"] *= 1.8
-        raise InvalidSample(f"the jobs were loaded {loaded - due + _READY_BEFORE:.1f} s too late")
+    """Errors: InvalidSample when jobs were still being loaded at T; the next sample gets as much more time as was missing."""
+    late = loaded - (due - _READY_BEFORE)
+    if late > 0:
+        _lead["start"] += min(2 * late + 0.5, 30.0)
+        raise InvalidSample(f"the jobs were loaded {late:.1f} s too late")
 
 
 def rate(suite: Suite, count: int, engine: str, command: Sequence[str] = COMMAND) -> Metrics:
