@@ -67,9 +67,11 @@ def _owed(job: Job, now: datetime, new_id: NewId, waiting: int) -> tuple[list[Di
         return [], _move(job, job.fired_through, None, job.completed_at)
     owed = plan.due(_rule(schedule, job), job.key, job.fired_through, now, job.anchor_at)
     rows = [_missed(job, schedule, owed.missed, now, new_id)] if owed.missed is not None else []
-    late = len(owed.fire) > 1
+    late, previous = len(owed.fire) > 1, job.last_instant
     for instant in owed.fire:
         row = _pending(job, schedule, instant, now, new_id, catch_up=late)
+        row = msgspec.structs.replace(row, previous=previous)
+        previous = instant
         if waiting >= job.spec.concurrency.max_queued:
             row = _ended(
                 row, DispatchState.Skipped, Reason.QueueFull, f"{waiting} dispatches of this job wait already", now
@@ -78,7 +80,7 @@ def _owed(job: Job, now: datetime, new_id: NewId, waiting: int) -> tuple[list[Di
             waiting += 1
         rows.append(row)
     ended = now if owed.next is None and (owed.fire or owed.missed) else None
-    return rows, _move(job, max(job.fired_through, now), owed.next, ended)
+    return rows, {**_move(job, max(job.fired_through, now), owed.next, ended), "last": previous}
 
 
 def _rule(schedule: Schedule, job: Job) -> Schedule:
@@ -94,6 +96,7 @@ def _move(job: Job, through: datetime, following: datetime | None, completed: da
         "next": following,
         "completed": completed,
         "backoff": None,
+        "last": job.last_instant,
     }
 
 

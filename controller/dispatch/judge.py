@@ -238,6 +238,7 @@ def run_of(dispatch: Dispatch, job: Job, now: datetime, owner: str, host: str) -
         attempt=dispatch.attempt,
         replays=dispatch.replays,
         retry_of=dispatch.retry_of,
+        previous=dispatch.previous,
         parents=dispatch.parents,
         parameters=resolved.values,
         approval=dispatch.approval,

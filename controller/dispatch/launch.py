@@ -5,7 +5,6 @@ never an exception: the run is open and has to end.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 
 from controller.base import paths
@@ -36,8 +35,8 @@ class Launcher:
         self._output_dir = output_dir
         self._log_limit = log_limit
 
-    def prepare(self, run: Run, spec: JobSpec, previous: datetime | None = None) -> ExecutionRequest | str:
-        """The request, or why the run cannot be started. `previous`: the instant scheduled before this one, if known."""
+    def prepare(self, run: Run, spec: JobSpec) -> ExecutionRequest | str:
+        """The request, or why the run cannot be started. Reads the files that variables refer to: see `blocks`."""
         declared: Mapping[str, str] = {}
         if spec.env:
             found = values.resolve(spec.env, _fields(run), self._allowed, self._environ)
@@ -53,7 +52,7 @@ class Launcher:
             attempt=run.attempt,
             time_zone=spec.schedule.time_zone if spec.schedule is not None else "UTC",
             scheduled_for=run.scheduled_for,
-            previous_scheduled_for=previous,
+            previous_scheduled_for=run.previous,
             triggered_by=run.parents,
             output_path=str(output_path),
             parameters=run.parameters,
@@ -72,6 +71,11 @@ class Launcher:
             log_limit=self._log_limit,
             output_path=output_path,
         )
+
+
+def blocks(spec: JobSpec) -> bool:
+    """Whether preparing a run of this job waits for a disk. Pure."""
+    return any(variable.file_ref is not None for variable in spec.env)
 
 
 def ending_of(result: ExecutionResult) -> Ending:
@@ -115,11 +119,5 @@ def _argv(spec: JobSpec) -> tuple[str, ...]:
 
 
 def _fields(run: Run) -> dict[str, str]:
-    """What `fieldRef` may name."""
-    return {
-        "metadata.name": run.job,
-        "metadata.namespace": run.namespace,
-        "metadata.uid": run.job_uid,
-        "status.runName": run.name,
-        "status.attempt": str(run.attempt),
-    }
+    """What `fieldRef` may name; labels and annotations were filled in when the job was read."""
+    return {"metadata.name": run.job, "metadata.namespace": run.namespace, "metadata.uid": run.job_uid}

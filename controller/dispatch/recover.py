@@ -26,12 +26,11 @@ class TakenOver(msgspec.Struct, frozen=True):
 
 
 def take_over(tx: Tx, owner: str, now: datetime) -> TakenOver:
-    """Fence instances whose lease has run out, and make their open runs and their half-sent notifications ours."""
+    """Fence instances whose lease has run out, and make the open runs of all that are gone, and their half-sent notifications, ours."""
     gone = instances.declare_gone(tx, owner, now)
-    taken = runs.take_over(tx, gone, owner) if gone else []
     if gone:
         outbox.release(tx, now, owners=gone)
-    return TakenOver(tuple(gone), tuple(taken))
+    return TakenOver(tuple(gone), tuple(runs.take_over(tx, owner)))
 
 
 def start_up(tx: Tx, owner: str, host: str, boot_id: str, pid: int, now: datetime, lease: timedelta) -> TakenOver:
@@ -41,10 +40,9 @@ def start_up(tx: Tx, owner: str, host: str, boot_id: str, pid: int, now: datetim
     """
     instances.register(tx, owner, host, boot_id, pid, now, lease)
     taken = take_over(tx, owner, now)
-    strays = runs.adopt_strays(tx, owner)
     pools.repair(tx)
     dispatches.release_claims(tx)
-    return TakenOver(taken.instances, taken.runs + tuple(strays))
+    return taken
 
 
 def endings(orphans: Sequence[OpenRun], now: datetime, left: Collection[str] = ()) -> list[Ending]:

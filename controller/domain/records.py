@@ -53,6 +53,7 @@ class Job(Record, frozen=True):
     anchor_at: datetime
     fired_through: datetime
     next_fire_at: datetime | None = None
+    last_instant: datetime | None = None
     backoff_until: datetime | None = None
     completed_at: datetime | None = None
     blocked_reason: str | None = None
@@ -75,7 +76,10 @@ class Job(Record, frozen=True):
 
 
 class Dispatch(Record, frozen=True):
-    """One intent to run. `scheduled_for` never changes, `not_before` may. `root` None means that its run will be a root."""
+    """One intent to run. `scheduled_for` never changes, `not_before` may. `root` None means that its run will be a root.
+
+    `previous` is the instant that fired before this one, `through` and `count` belong to rows that account for a range.
+    """
 
     id: str
     job_id: int
@@ -101,6 +105,7 @@ class Dispatch(Record, frozen=True):
     deferrals: int = 0
     replays: int = 0
     catch_up: bool = False
+    previous: datetime | None = None
     through: datetime | None = None
     count: int = 1
     ended_at: datetime | None = None
@@ -141,6 +146,7 @@ class Run(Record, frozen=True):
     attempt: int = 1
     replays: int = 0
     retry_of: str | None = None
+    previous: datetime | None = None
     parents: tuple[str, ...] = ()
     parameters: Mapping[str, str] = {}
     approval: str | None = None

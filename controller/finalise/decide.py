@@ -99,6 +99,7 @@ def _again(
         replays=replays,
         root=run.root,
         retry_of=run.name,
+        previous=run.previous,
         parents=run.parents,
         parameters=run.parameters,
         approval=run.approval,

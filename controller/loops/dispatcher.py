@@ -10,9 +10,10 @@ Invariant: a run is started only after its turn's transaction is durable, and an
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -26,10 +27,10 @@ from controller.dispatch import launch, watching
 from controller.dispatch.cycle import Turn, Turned, turn
 from controller.domain.job import WatchdogTarget
 from controller.domain.reasons import Reason
-from controller.domain.records import Ending, Handle
+from controller.domain.records import Ending, Handle, Run
 from controller.domain.states import RunState
 from controller.domain.story import StoryEvent, StoryKind, Tell
-from controller.executors.protocol import Execution, ExecutionResult, Executor
+from controller.executors.protocol import Execution, ExecutionRequest, ExecutionResult, Executor
 from controller.store import dispatches, jobs, runs
 from controller.store.runs import OpenRun
 from controller.store.store import Store, Tx
@@ -102,6 +103,7 @@ class Dispatcher:
         self._unrecorded: set[str] = set()
         self._recording: asyncio.TimerHandle | None = None
         self._endings: list[Ending] = []
+        self._beside: set[asyncio.Task[None]] = set()
         self.turned_at = clock.monotonic()
         self.asleep = False
 
@@ -201,9 +203,25 @@ class Dispatcher:
             )
         )
         if isinstance(spec.target, WatchdogTarget) and spec.target.job is not None:
-            asyncio.get_running_loop().create_task(self._watch(opened))
+            self._begin(self._watch(opened))
             return
-        prepared = self._launcher.prepare(run, spec)
+        if launch.blocks(spec):
+            self._begin(self._start_slowly(opened))
+            return
+        self._execute(run, self._launcher.prepare(run, spec))
+
+    async def _start_slowly(self, opened: OpenRun) -> None:
+        """Start a run whose variables are read from files: a slow disk holds up nobody else."""
+        self._execute(opened.run, await asyncio.to_thread(self._launcher.prepare, opened.run, opened.spec))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something beside the turns; it is kept until it ends."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+
+    def _execute(self, run: Run, prepared: ExecutionRequest | str) -> None:
+        """Hand a request to the executor; words instead of a request are an ending."""
         if isinstance(prepared, str):
             now = self._clock.now()
             self._end(Ending(run=run.name, started_at=None, finished_at=now, start_error=prepared))
@@ -310,7 +328,7 @@ class Dispatcher:
 
     async def idle(self) -> bool:
         """Whether nothing runs, waits or will ever be due."""
-        if self._executions or self._endings or not self.asleep:
+        if self._executions or self._endings or self._beside or not self.asleep:
             return False
         return await self._store.read(_nothing_left)
 
@@ -351,7 +369,7 @@ class Dispatcher:
     async def _wait_for_ends(self, seconds: float | None) -> None:
         """Until nothing runs and every end is written, or the time is up."""
         deadline = None if seconds is None else self._clock.monotonic() + seconds
-        while self._executions or self._endings:
+        while self._executions or self._endings or self._beside:
             if deadline is not None and self._clock.monotonic() >= deadline:
                 return
             await asyncio.sleep(0.02)

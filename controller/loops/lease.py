@@ -73,7 +73,7 @@ class LeaseLoop:
             raise LeaseLost("another controller has declared this one gone, because its lease had run out")
         self._renewed_at = asked_at
         self._dispatcher.fence(fenced=False)
-        if taken.instances:
+        if taken.instances or taken.runs:
             event(
                 _log,
                 "took over from controllers that are gone",

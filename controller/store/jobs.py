@@ -32,6 +32,7 @@ _FIRED = (
         next_fire_at=bindparam("next"),
         completed_at=bindparam("completed"),
         backoff_until=bindparam("backoff"),
+        last_instant=bindparam("last"),
     )
 )
 _NEXT_FIRE = (
@@ -48,7 +49,7 @@ def due(tx: Tx, now: datetime, most: int) -> list[Job]:
 
 
 def fired(tx: Tx, changes: Sequence[dict[str, Any]]) -> None:
-    """Move jobs on: `job, was_through, through, next, completed, backoff`; a job that moved meanwhile is left alone."""
+    """Move jobs on: `job, was_through, through, next, completed, backoff, last`; a job that moved meanwhile is left alone."""
     if changes:
         tx.execute(_FIRED, list(changes))
 

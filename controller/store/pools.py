@@ -52,6 +52,10 @@ def release(tx: Tx, names: Collection[str]) -> set[str]:
 
 def repair(tx: Tx) -> None:
     """Recount what is held from the runs that are open: what a crash or a restore may have left is gone (start-up repair)."""
+    # Locked before counting: a replica that takes slots meanwhile would be overwritten by a count that does not know of them.
+    known = tx.execute(select(pools.c.id).order_by(pools.c.id).with_for_update()).all()
+    if not known:
+        return
     live = select(runs.c.name).where(runs.c.state == "Running")
     tx.execute(delete(pool_holds).where(pool_holds.c.run.not_in(live)))
     counted: dict[int, int] = {}

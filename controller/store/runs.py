@@ -73,6 +73,7 @@ def _values(entry: NewRun) -> dict[str, Any]:
         "actor": run.actor,
         "approval": run.approval,
         "scheduled_for": run.scheduled_for,
+        "previous": run.previous,
         "created_at": run.created_at,
         "started_at": run.started_at,
         "owner": run.owner,
@@ -125,23 +126,21 @@ def get(tx: Tx, namespace: str, name: str) -> Run | None:
     return run_of(row) if row is not None else None
 
 
-def take_over(tx: Tx, dead: Collection[str], owner: str) -> list[OpenRun]:
-    """Make the open runs of instances that are gone ours, so that we may end them."""
-    if not dead:
-        return []
-    tx.execute(update(runs).where(_LIVE, runs.c.owner.in_(dead)).values(owner=owner))
-    return live_of(tx, owner)
+def take_over(tx: Tx, owner: str) -> list[OpenRun]:
+    """Make the open runs of everybody who is gone ours, so that we may end them; only these are given, never those that were ours before.
+
+    Gone is whoever is not alive: its lease ran out, it left without ending them, or nobody knows it (a restored backup has such).
+    """
+    live = select(instances.c.id).where(instances.c.state == "Live")
+    # Another replica that takes over at the same moment holds them locked, and keeps them.
+    query = select(runs).where(_LIVE, runs.c.owner.not_in(live)).with_for_update(skip_locked=True)
+    stranded = [_open(row) for row in tx.execute(query)]
+    if stranded:
+        tx.execute(_TAKE_OVER, [{"run": one.run.name, "by": owner} for one in stranded])
+    return stranded
 
 
-def adopt_strays(tx: Tx, owner: str) -> list[OpenRun]:
-    """Make open runs of instances that are not in the database ours: a restored backup has such."""
-    known = select(instances.c.id)
-    strays = [_open(row) for row in tx.execute(select(runs).where(_LIVE, runs.c.owner.not_in(known)))]
-    if strays:
-        names = [stray.run.name for stray in strays]
-        tx.execute(update(runs).where(_LIVE, runs.c.name.in_(names)).values(owner=owner))
-    return strays
-
+_TAKE_OVER = update(runs).where(runs.c.name == bindparam("run"), _LIVE).values(owner=bindparam("by"))
 
 _HANDLE = (
     update(runs)

@@ -160,6 +160,7 @@ jobs = Table(
     Column("anchor_at", Instant, nullable=False),
     Column("fired_through", Instant, nullable=False),
     Column("next_fire_at", Instant),
+    Column("last_instant", Instant),  # the newest instant that fired: what the next run gets as the previous one
     Column("backoff_until", Instant),  # `errorBackoff` holds the schedule until then
     Column("completed_at", Instant),
     Column("blocked_reason", String(64)),
@@ -227,6 +228,7 @@ dispatches = Table(
     Column("message", Text),
     Column("priority", Integer, nullable=False, server_default="0"),
     Column("scheduled_for", Instant, nullable=False),
+    Column("previous", Instant),
     Column("through", Instant),  # a row that accounts for a range: its last instant
     Column("count", Integer, nullable=False, server_default="1"),  # and how many instants at least
     Column("not_before", Instant, nullable=False),
@@ -308,6 +310,7 @@ runs = Table(
     Column("actor", String(255)),
     Column("approval", String(63)),
     Column("scheduled_for", Instant, nullable=False),
+    Column("previous", Instant),
     Column("created_at", Instant, nullable=False),
     Column("started_at", Instant),
     Column("finished_at", Instant),

@@ -8,10 +8,11 @@ a savepoint of its own, so that one that fails takes nobody with it (design 09, 
 """
 
 import asyncio
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -132,8 +133,7 @@ class Store:
         except Exception as error:  # noqa: BLE001 - the whole transaction is gone; everybody in it is told
             failure = error if isinstance(error, StoreUnavailable) else _unavailable(error)
             for _, future in batch:
-                if not future.done():
-                    future.set_exception(failure)
+                _tell(future, failure)
             return
         self.commits += 1
         self.operations += len(results)
@@ -141,6 +141,12 @@ class Store:
             future.set_result(result)
         for future, reason in refused:
             future.set_exception(reason)
+
+
+def _tell(future: "Future[Any]", failure: BaseException) -> None:
+    """Fail a future, unless whoever asked has given up meanwhile; the writer must not die of that."""
+    with contextlib.suppress(InvalidStateError):
+        future.set_exception(failure)
 
 
 def _unavailable(error: BaseException) -> StoreUnavailable:
