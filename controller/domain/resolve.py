@@ -112,6 +112,20 @@ def _parameter(source: Source) -> job.Parameter:
     )
 
 
+def with_fields(spec: job.JobSpec, labels: Mapping[str, str], annotations: Mapping[str, str]) -> job.JobSpec:
+    """The job with variables that `fieldRef` takes from labels or annotations filled in: both belong to the same document. Pure."""
+    tables = {"metadata.labels": labels, "metadata.annotations": annotations}
+    filled = []
+    for variable in spec.env:
+        table, _, key = (variable.field_ref or "").partition("['")
+        if table in tables:
+            value = tables[table].get(key.removesuffix("']"), "")
+            filled.append(job.EnvVar(name=variable.name, value=value))
+        else:
+            filled.append(variable)
+    return msgspec.structs.replace(spec, env=tuple(filled)) if spec.env else spec
+
+
 def _target(spec: Source) -> job.Target:
     if "shell" in spec:
         return job.ShellTarget(**_given(spec["shell"], script=str, shell=str))

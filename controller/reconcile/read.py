@@ -103,6 +103,7 @@ def _document(resource: Resource, data: bytes, rules: Rules) -> Document:
             Entry(key, rules.source, resource.spec_digest, facts, resource.path, resource.line), resource, data
         )
     spec = resolve.job_spec(resource.document["spec"], rules.defaults)
+    spec = resolve.with_fields(spec, resource.labels, resource.annotations)
     entry = Entry(key, rules.source, resource.spec_digest, _facts(resource, spec), resource.path, resource.line)
     fire, effective = digests.both_digests(resource.document)
     return Document(entry, resource, data, spec, fire, effective)
