@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -94,6 +95,12 @@ def log_of(run: Runner) -> Callable[[ExecutionResult], bytes]:
 def descriptors() -> set[int]:
     """What the test process has open (with one more, for the listing)."""
     return {int(entry.name) for entry in Path("/proc/self/fd").iterdir()}
+
+
+def resident() -> int:
+    """Bytes of memory that this process has now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
 
 
 async def until(condition: Callable[[], object], what: str) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,15 +9,9 @@ import pytest
 
 from controller.executors.output import text
 from controller.executors.protocol import ExecutionResult
-from tests.integration.executors.conftest import Runner, until
+from tests.integration.executors.conftest import Runner, resident, until
 
 Log = Callable[[ExecutionResult], bytes]
-
-
-def _resident() -> int:
-    """Bytes of memory that this process has now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
 
 
 async def test_both_streams_are_kept_apart_and_exactly_as_printed(run: Runner, log_of: Log) -> None:
@@ -97,13 +90,13 @@ async def test_a_flood_is_drained_in_bounded_memory_and_others_are_not_held_up(r
     """200 MB through one run: the controller grows by less than 8 MB, the log ends at its limit, short runs end meanwhile."""
     await run.script("seq 100000", log_limit=1 << 20)  # threads and buffers exist from here on
     flood = "head -c 200000000 /dev/zero; echo; echo the end"
-    before = _resident()
+    before = resident()
     most = 0
     _, ended = run.start(run.request(script=flood, log_limit=16 << 20))
     beside = 0
     while not ended.done():
         assert (await run.script("echo beside")).stdout == b"beside\n"
-        most = max(most, _resident())
+        most = max(most, resident())
         beside += 1
     result = await ended
     assert result.exit_code == 0
@@ -120,12 +113,12 @@ async def test_a_flood_is_drained_in_bounded_memory_and_others_are_not_held_up(r
 
 async def test_a_flood_whose_log_has_room_is_written_whole(run: Runner) -> None:
     """The reader waits for the disk instead of dropping output or keeping it in memory."""
-    before = _resident()
+    before = resident()
     result = await run.script("head -c 100000000 /dev/zero", log_limit=1 << 30)
     assert result.log_bytes == 100_000_000
     assert (result.log_truncated, result.log_error) == (False, None)
     assert (run.folder / "logs" / f"{result.run}.log").stat().st_size == 100_000_000
-    assert _resident() - before <= 16 << 20
+    assert resident() - before <= 16 << 20
 
 
 async def test_output_of_a_process_that_closed_its_streams_early_is_kept(run: Runner) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from controller.executors import runlog
-from tests.integration.executors.conftest import Runner, until
+from tests.integration.executors.conftest import Runner, resident, until
 
 
 @pytest.fixture
@@ -101,7 +101,9 @@ async def test_a_stuck_disk_delays_an_end_only_so_long(run: Runner, stuck: Path)
 @pytest.mark.usefixtures("impatient")
 async def test_a_flood_onto_a_stuck_disk_goes_on_without_its_log(run: Runner, stuck: Path) -> None:
     """It waits for the disk for a while, in bounded memory, and is then drained as if it had no log."""
+    before = resident()
     result = await run.script("head -c 50000000 /dev/zero; echo; echo the end", log_path=stuck)
+    assert resident() - before <= 16 << 20
     assert result.exit_code == 0
     assert result.stdout_bytes == 50_000_009
     assert result.stdout.endswith(b"the end\n")

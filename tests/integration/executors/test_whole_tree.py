@@ -134,7 +134,8 @@ async def test_what_a_run_leaves_in_its_session_ends_with_it(run: Runner, pids: 
 
 async def test_a_silent_leftover_is_found_as_well(run: Runner, pids: Pids) -> None:
     """It holds no pipe; its process group tells of it."""
-    result = await run.script(f"sleep 600 > /dev/null 2>&1 & echo $! > {run.folder}/left")
+    silent = f"exec > /dev/null 2>&1; sh -c 'echo $PPID' > {run.folder}/left; exec sleep 600"
+    result = await run.script(f"({silent}) & while ! test -s {run.folder}/left; do sleep 0.01; done")
     assert result.exit_code == 0
     assert result.leftovers == 1
     assert _gone(pids("left"))
