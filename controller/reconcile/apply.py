@@ -359,8 +359,8 @@ def _size(document: Document) -> tuple[int, int, Sequence[str]]:
 
 def _target(document: Document, number: int) -> tuple[int, str, str, Any]:
     key = document.entry.key
-    return number, key.namespace, key.name, document.resource.document["spec"]
+    return number, key.namespace, key.name, msgspec.json.decode(document.body)["spec"]
 
 
 def _retarget(document: Document) -> tuple[int, Any]:
-    return document.entry.id, document.resource.document["spec"]
+    return document.entry.id, msgspec.json.decode(document.body)["spec"]

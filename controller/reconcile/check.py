@@ -27,19 +27,15 @@ _SHOWN = 12
 # alone
 
 
-def alone(document: Document) -> Iterator[Problem]:
-    """What is wrong with a document whatever else there is: cron, time zone, window, condition."""
-    spec = document.spec
-    if spec is None:
-        return
+def alone(spec: JobSpec, *, single_cron: bool) -> Iterator[Problem]:
+    """What is wrong with a job whatever else there is: cron, time zone, window, condition. `single_cron`: written as `cron`, not as `crons`."""
     if spec.schedule is not None:
-        yield from _schedule(spec.schedule, document)
+        yield from _schedule(spec.schedule, single=single_cron)
     if spec.trigger is not None and spec.trigger.condition is not None:
         yield from _condition(spec)
 
 
-def _schedule(schedule: Schedule, document: Document) -> Iterator[Problem]:
-    single = "cron" in document.resource.document["spec"]["schedule"]
+def _schedule(schedule: Schedule, *, single: bool) -> Iterator[Problem]:
     for problem in check_schedule(schedule):
         yield Problem(_schedule_pointer(problem, single=single), Reason.Invalid, _with_offset(problem), problem.hint)
 

@@ -75,7 +75,7 @@ class SourceIndex:
             errors={**dict.fromkeys(gone, ()), **{path: file.errors for path, file in new.items()}},
             claims={key: tuple(found) for key, found in claims.items()},
             fresh={
-                (document.entry.key, document.resource.path, document.entry.line): document
+                (document.entry.key, document.entry.path or "", document.entry.line): document
                 for file in new.values()
                 for document in file.documents
             },

@@ -52,7 +52,7 @@ def defining(document: Document, spec: JobSpec, now: datetime) -> dict[str, Any]
     return {
         "source": document.entry.source,
         "spec": jobspec.encode(spec),
-        "labels": pack(document.resource.labels),
+        "labels": pack(document.labels),
         "schedule_text": schedule_text(spec),
         "target": target_text(spec),
         "suspend": spec.suspend,
@@ -99,10 +99,7 @@ def resource_values(document: Document, references: bytes) -> Mapping[str, Any]:
         "source": entry.source,
         "path": entry.path,
         "line": entry.line,
-        "document": _encode(document.resource.document),
+        "document": document.body,
         "digest": entry.digest,
         "references": references,
     }
-
-
-_encode = msgspec.json.Encoder().encode

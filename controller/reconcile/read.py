@@ -19,6 +19,7 @@ from controller.reconcile.places import place
 from controller.reconcile.records import JOB, POOLS, TARGETS, Broken, Claim, Document, Entry, Facts, Key, Problem
 from controller.sources.snapshot import MAX_FILE
 
+_encode = msgspec.json.Encoder().encode
 _canonical = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -52,7 +53,7 @@ def read(path: str, digest: str, data: bytes, rules: Rules) -> ReadFile:
     documents: list[Document] = []
     for resource in parsed.resources:
         document = _document(resource, data, rules)
-        found = list(check.alone(document))
+        found = _problems(resource, document)
         if found:
             errors += [error_of(document, problem) for problem in found]
         else:
@@ -78,35 +79,41 @@ def too_large(path: str, digest: str, size: int) -> ReadFile:
 
 def error_of(document: Document, problem: Problem) -> ManifestError:
     """A problem as an error that points into the file. Pure."""
-    resource = document.resource
-    line, column, pointer = place(document.data, resource.line, problem.pointer)
+    entry = document.entry
+    line, column, pointer = place(document.data, entry.line, problem.pointer)
     return ManifestError(
-        file=resource.path,
+        file=entry.path or "",
         line=line,
         column=column,
         reason=problem.reason,
         message=problem.message,
         hint=problem.hint,
         pointer=pointer,
-        kind=resource.kind,
-        namespace=resource.namespace,
-        name=resource.name,
+        kind=entry.key.kind,
+        namespace=entry.key.namespace or None,
+        name=entry.key.name,
     )
+
+
+def _problems(resource: Resource, document: Document) -> list[Problem]:
+    if document.spec is None:
+        return []
+    return list(check.alone(document.spec, single_cron="cron" in resource.document["spec"].get("schedule", ())))
 
 
 def _document(resource: Resource, data: bytes, rules: Rules) -> Document:
     kind, namespace = sys.intern(resource.kind), sys.intern(resource.namespace or "")
     key = Key(kind, namespace, resource.name)
+    body = _encode(resource.document)
     if kind != JOB:
         facts = _facts(resource, None)
-        return Document(
-            Entry(key, rules.source, resource.spec_digest, facts, resource.path, resource.line), resource, data
-        )
+        entry = Entry(key, rules.source, resource.spec_digest, facts, resource.path, resource.line)
+        return Document(entry, body, resource.labels, data)
     spec = resolve.job_spec(resource.document["spec"], rules.defaults)
     spec = resolve.with_fields(spec, resource.labels, resource.annotations)
     entry = Entry(key, rules.source, resource.spec_digest, _facts(resource, spec), resource.path, resource.line)
     fire, effective = digests.both_digests(resource.document)
-    return Document(entry, resource, data, spec, fire, effective)
+    return Document(entry, body, resource.labels, data, spec, fire, effective)
 
 
 def _facts(resource: Resource, spec: JobSpec | None) -> Facts:

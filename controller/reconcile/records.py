@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from controller.domain.job import JobSpec
-from controller.kinds.records import ManifestError, Resource
+from controller.kinds.records import ManifestError
 
 JOB = "ScheduledJob"
 POOL = "ResourcePool"
@@ -78,10 +78,14 @@ Claim = Entry | Broken
 
 
 class Document(msgspec.Struct, frozen=True):
-    """A valid document with its content. `spec` and the digests are those of a job; `data` is the whole file, for finding places in it."""
+    """A valid document with its content: `body` is its JSON, a tenth of what it takes as dicts while thousands wait to be applied.
+
+    `spec` and the digests are those of a job; `data` is the whole file, for finding places in it.
+    """
 
     entry: Entry
-    resource: Resource
+    body: bytes
+    labels: Mapping[str, str]
     data: bytes
     spec: JobSpec | None = None
     fire_digest: str = ""
