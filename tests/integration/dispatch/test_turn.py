@@ -31,8 +31,9 @@ from controller.domain.job import (
     WatchdogTarget,
     When,
 )
-from controller.domain.records import Output
+from controller.domain.records import Ending, Output
 from controller.domain.states import Cause, DispatchState, RunState
+from controller.store import jobs
 from tests.integration.dispatch.world import START, World, at
 
 MINUTE = timedelta(minutes=1)
@@ -269,7 +270,7 @@ class TestPools:
         world.add("large", schedule=at(START), concurrency=Concurrency(pools=(PoolRef("db", slots=2),)))
         world.add("small", schedule=at(START), concurrency=Concurrency(pools=(PoolRef("db"),)))
         world.turn()
-        (waiting,) = [d for d in world.dispatches("large")]
+        (waiting,) = world.dispatches("large")
         world.write(lambda tx: requests.cancel_dispatch(tx, world.now, "default", waiting.id, "ann"))
         assert world.turns() == ["small"]
 
@@ -442,8 +443,6 @@ class TestChains:
 
     def test_both_parents_ending_in_one_turn_join_once(self, world: World) -> None:
         """Ends that are decided together see each other."""
-        from controller.domain.records import Ending
-
         world.add("a", schedule=at(START))
         world.add("b", trigger=after("a"))
         world.add("c", trigger=after("a"))
@@ -705,7 +704,7 @@ class TestTelling:
         """alerts.noSuccessFor: Overdue is set when crossed, told once, and cleared by a success."""
         told = (Notification((NotificationEvent.Overdue,), "ops"),)
         world.add("job", schedule=EVERY_MINUTE, alerts=Alerts(no_success_for=timedelta(minutes=5)), notifications=told)
-        world.write(lambda tx: __import__("controller.store.jobs", fromlist=["x"]).look_again(tx, [1], world.now))
+        world.write(lambda tx: jobs.look_again(tx, [1], world.now))
         for _ in range(8):
             world.wait(MINUTE)
             for entry in world.turn().opened:
