@@ -55,9 +55,9 @@ def first_instants(warden: Warden, schedule: Document, *since: str) -> list[date
 
 
 def assert_fires_at(warden: Warden, schedule: Document, *expected: str) -> None:
-    """The schedule has exactly these instants from the first to the last of them, counted from an hour before the first."""
+    """The schedule has exactly these instants from the first to the last of them, counted from just before the first."""
     wanted = [instant(one) for one in expected]
-    since = [wanted[0] - timedelta(hours=1), *(one + timedelta(seconds=1) for one in wanted[:-1])]
+    since = [wanted[0] - timedelta(seconds=1), *(one + timedelta(seconds=1) for one in wanted[:-1])]
     assert first_instants(warden, schedule, *map(rfc3339, since)) == wanted
 
 

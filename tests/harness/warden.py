@@ -116,7 +116,16 @@ class Warden:
     # The controller
 
     def start(self, *arguments: str, applied: tuple[str, ...] = ()) -> Self:
-        """Start the controller on the manifests folder, in its own process group; wait until the jobs `applied` are known."""
+        """Start the controller on the manifests folder and wait until it can be asked and knows the jobs `applied`."""
+        self._spawn(arguments)
+        self.wait_for(lambda: self.cli("get", "sources").code == 0, "the controller to be reachable")
+        if applied:
+            self.wait_for(
+                lambda: set(applied) <= {one["metadata"]["name"] for one in self.jobs()}, f"{applied} to be applied"
+            )
+        return self
+
+    def _spawn(self, arguments: tuple[str, ...]) -> None:
         assert self.process is None, "a controller runs already"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -128,11 +137,6 @@ class Warden:
                 stderr=log,
                 start_new_session=True,
             )
-        if applied:
-            self.wait_for(
-                lambda: set(applied) <= {one["metadata"]["name"] for one in self.jobs()}, f"{applied} to be applied"
-            )
-        return self
 
     def kill9(self) -> None:
         """Kill the controller, and only it, as a machine would."""
@@ -159,13 +163,13 @@ class Warden:
 
     def run_until_idle(self, *arguments: str, deadline: float = 180.0) -> None:
         """Run the controller until nothing runs, waits or will ever be due. Errors: AssertionError unless it ends with 0."""
-        self.start("--until-idle", *arguments)
+        self._spawn(("--until-idle", *arguments))
         code = self.wait_ended(deadline=deadline)
         assert code == 0, f"`run --until-idle` ended with {code}\n{self.story()}"
 
     def run_for(self, duration: str, *arguments: str, deadline: float = 180.0) -> None:
         """Run the controller for this long and let it drain. Errors: AssertionError unless it ends with 0."""
-        self.start("--for", duration, *arguments)
+        self._spawn(("--for", duration, *arguments))
         code = self.wait_ended(deadline=deadline)
         assert code == 0, f"`run --for {duration}` ended with {code}\n{self.story()}"
 
@@ -239,8 +243,15 @@ class Warden:
         *,
         deadline: float = DEADLINE,
     ) -> Seen:
-        """Wait for a condition; a failure shows runs, queue and the end of the controller's log."""
-        return wait_for(condition, what, deadline=deadline, context=self.story)
+        """Wait for a condition; a failure shows runs, queue and the end of the controller's log. Gives up when the controller has died."""
+
+        def alive() -> Seen | Literal[False] | None:
+            ended = self.process is not None and self.process.poll() is not None
+            value = condition()
+            assert value or not ended, f"the controller has ended while waiting for {what}\n{self.story()}"
+            return value
+
+        return wait_for(alive, what, deadline=deadline, context=self.story)
 
     def wait_run(self, job: str, *states: str, count: int = 1, deadline: float = DEADLINE) -> list[Document]:
         """Wait until a job has at least `count` runs in one of `states` (any ended state when none is named); gives these."""
