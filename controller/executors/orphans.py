@@ -44,6 +44,8 @@ def find(runs: Collection[str] | None, handles: Mapping[str, Handle] | None = No
     Errors: OSError when /proc cannot be listed.
     """
     sessions = _sessions(handles or {})
+    if runs is not None and not runs and not sessions:
+        return []
     found = processes.scan(runs, {session: Session(session) for session in sessions})
     return [Orphan(_run_of(process, runs, sessions), process) for process in found]
 
