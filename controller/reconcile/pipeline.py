@@ -152,8 +152,9 @@ class Reconciler:
             stored, files = await self._store.read(
                 lambda tx: (Stored.read(tx), resources.files_of(tx, self.source.name))
             )
-            stored.into(self._desired, self.source.name)
-            self.index = index_of(self.source.name, self._recipe, self._desired, stored.declared, files)
+            with _without_collector():
+                stored.into(self._desired, self.source.name)
+                self.index = index_of(self.source.name, self._recipe, self._desired, stored.declared, files)
             self._trusted = True
 
     async def _refresh(self) -> None:

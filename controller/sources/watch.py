@@ -23,7 +23,7 @@ from controller.sources.snapshot import Hint, is_manifest
 
 _log = logging.getLogger(__name__)
 
-QUIET_AFTER_WRITE = 0.010
+QUIET_AFTER_WRITE = 0.005
 """Seconds without events after files were completely written: enough to take a burst together."""
 QUIET_AFTER_MOVE = 0.050
 """Seconds without events after something came or went: a document that moves between files, or a folder that is being removed, takes a while."""

@@ -738,7 +738,7 @@ async def test_one_changed_file_among_many_touches_nothing_else(world):
     assert {name for name in after if after[name] != before[name]} == {"j7"}
 
 
-async def test_ten_thousand_documents_in_few_files_are_taken_at_once(world):
+async def test_thousands_of_documents_in_few_files_are_taken_at_once(world):
     """Volume is no special case; a duplicate among them is found."""
     for part in range(10):
         world.write(f"{part}.yaml", *(job(f"j{part}-{index}") for index in range(300)))
@@ -746,3 +746,16 @@ async def test_ten_thousand_documents_in_few_files_are_taken_at_once(world):
     outcome = await world.sync()
     assert (outcome.counts.created, len(outcome.errors)) == (2999, 2)
     assert Key("ScheduledJob", "default", "j3-7") not in world.desired.entries
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+async def test_a_hundred_thousand_documents_are_taken_and_found_again_after_a_restart(world):
+    """One transaction; then a restart reads none of them, and one changed file costs one file."""
+    for part in range(200):
+        world.write(f"{part}.yaml", *(job(f"j{part}-{index}") for index in range(500)))
+    assert (await world.sync()).counts == Counts(created=100_000)
+    world.restart()
+    assert not (await world.sync()).changed
+    world.write("7.yaml", *(job(f"j7-{index}") for index in range(499)))
+    assert (await world.sync()).counts == Counts(removed=1, kept=99_999)
