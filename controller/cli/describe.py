@@ -51,7 +51,11 @@ def _lines(thing: Any) -> list[str]:
     lines += _fields({key: value for key, value in status.items() if key not in _LONG}, "  ")
     if conditions := status.get("conditions"):
         rows = [[one["type"], one["status"], one["reason"], one["message"]] for one in conditions]
-        lines += ["", "Conditions:", *(f"  {line}" for line in align(["TYPE", "STATUS", "REASON", "MESSAGE"], rows))]
+        lines += [
+            "",
+            "Conditions:",
+            *(f"  {line}".rstrip() for line in align(["TYPE", "STATUS", "REASON", "MESSAGE"], rows)),
+        ]
     lines += _output(status.get("output") or {})
     for problem in (about.get("source") or {}).get("problems", []) + status.get("errors", []):
         lines += ["", f"Problem: {problem['file']}:{problem['line']}: {problem['message']} {problem['hint']}".rstrip()]

@@ -4,7 +4,7 @@ The engine calls what `teller` gives. Invariant: `line` is pure, and every event
 """
 
 import threading
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import IO
 
 from controller.cli.paint import colourful, paint
@@ -33,6 +33,7 @@ _LOOK: dict[StoryKind, tuple[str, str | None]] = {
     StoryKind.Stopped: ("stopped", "bold"),
 }
 _MOST = 300
+_LATE = timedelta(seconds=5)
 
 
 def teller(stream: IO[str]) -> Tell:
@@ -62,7 +63,7 @@ def line(event: StoryEvent, local: datetime) -> str:
     word, _ = _LOOK[event.kind]
     parts = [f"{local:%H:%M:%S}", f"{word:<9}", _who(event)]
     parts += [part for part in _facts(event) if part]
-    text = "  ".join(part for part in parts if part)
+    text = "  ".join(part for part in parts if part).rstrip()
     text = "".join(one if one.isprintable() else " " for one in text)
     return text if len(text) <= _MOST else text[: _MOST - 1] + "…"
 
@@ -84,13 +85,21 @@ def _facts(event: StoryEvent) -> list[str]:
             event.cause if not event.attempt or event.attempt == 1 else f"{event.cause}, attempt {event.attempt}"
         )
     if event.seconds is not None:
-        facts.append(f"{event.seconds:.1f}s" if event.seconds < 100 else f"{event.seconds:.0f}s")
-    if event.due is not None:
-        facts.append(f"at {event.due.astimezone(event.at.astimezone().tzinfo):%H:%M:%S}")
-    facts.append(event.message or "")
+        facts.append(_span(event.seconds))
+    if event.due is not None and (event.kind is not StoryKind.RunStarted or event.at - event.due > _LATE):
+        word = "due" if event.due < event.at else "at"
+        facts.append(f"{word} {event.due.astimezone(event.at.astimezone().tzinfo):%H:%M:%S}")
+    # The exit code stands there already.
+    facts.append("" if event.exit_code and event.message == f"exit code {event.exit_code}" else event.message or "")
     if event.hint:
         facts.append(f"→ {event.hint}")
     return facts
+
+
+def _span(seconds: float) -> str:
+    if seconds < 1:
+        return f"{seconds * 1000:.0f}ms"
+    return f"{seconds:.1f}s" if seconds < 100 else f"{seconds:.0f}s"
 
 
 def _coloured(event: StoryEvent, text: str, stream: IO[str]) -> str:

@@ -1,7 +1,7 @@
 """The live story: one line for each piece of news."""
 
 import io
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -41,8 +41,15 @@ def test_a_failed_run_is_told_with_its_exit_code_and_time() -> None:
 def test_a_success_is_told_without_a_reason_that_says_the_same() -> None:
     """Quiet is what a story should be."""
     assert line(event(run="backup-1", state="Succeeded", reason="Completed", seconds=0.1), AT).endswith(
-        "Succeeded  0.1s"
+        "Succeeded  100ms"
     )
+
+
+def test_a_start_says_when_it_was_due_only_if_it_is_late() -> None:
+    """What is as expected needs no words; nor is an exit code told twice."""
+    assert line(event(StoryKind.RunStarted, run="a-1", cause="Schedule", due=AT), AT).endswith("a-1  Schedule")
+    assert "due" in line(event(StoryKind.RunStarted, run="a-1", cause="Schedule", due=AT - timedelta(minutes=1)), AT)
+    assert line(event(run="a-1", state="Failed", exit_code=3, message="exit code 3"), AT).endswith("Failed  3")
 
 
 def test_what_needs_a_person_ends_with_what_to_do() -> None:
