@@ -87,9 +87,14 @@ def restore(store: Store, source: Path, now: datetime, *, hold: bool, actor: str
     lives; StoreUnavailable.
     """
     engine = _open_backup(source)
-    try:
+
+    def write(tx: Tx) -> Restored:
+        # Opened here, on the writer's thread: SQLite's connections stay where they were made.
         with engine.connect() as of:
-            return store.submit(lambda tx: _restore(tx, of, now, hold=hold, actor=actor)).result()
+            return _restore(tx, of, now, hold=hold, actor=actor)
+
+    try:
+        return store.submit(write).result()
     finally:
         engine.dispose()
 
