@@ -5,6 +5,7 @@ Ends with 1 when a benchmark could not do its work; a gate that is missed is pri
 
 import argparse
 import re
+import signal
 import sys
 from contextlib import closing
 from datetime import UTC, datetime
@@ -24,6 +25,8 @@ from tests.performance.workspace import CACHE, Workspace
 def main() -> int:
     """Run what was asked for."""
     asked = _arguments()
+    # Being ended by TERM (a timeout, a service manager) must not leave servers and controllers behind either.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     progress = Progress()
     surroundings = report.machine()
     outcomes: list[Outcome] = []
