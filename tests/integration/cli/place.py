@@ -33,11 +33,11 @@ HOURLY = JobSpec(target=ShellTarget(script="true"), schedule=Schedule(crons=("0 
 
 
 class Place:
-    """A folder with a SQLite database; `environment` leads the command there."""
+    """A folder with a database, SQLite unless a URL is given; `environment` leads the command there."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, url: str | None = None) -> None:
         self.folder = folder
-        self.url = f"sqlite:///{folder}/jobwarden.db"
+        self.url = url or f"sqlite:///{folder}/jobwarden.db"
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
