@@ -18,6 +18,7 @@ import watchfiles
 
 from controller.sources import inotify
 from controller.sources.inotify import Event, Inotify
+from controller.sources.mounts import must_poll
 from controller.sources.scan import links_to
 from controller.sources.snapshot import Hint, is_manifest
 
@@ -38,7 +39,10 @@ _DOOR = inotify.CREATE | inotify.MOVED_TO | _WENT | _SELF
 
 
 class Watcher:
-    """Watches what `door` and `folder` were told of. Where the system has no inotify, `deaf` is True and only rescans find changes."""
+    """Watches what `door` and `folder` were told of.
+
+    Events come from inotify; on remote file systems, and where there is no inotify, watchfiles looks for changes and `deaf` is True.
+    """
 
     def __init__(self, root: str) -> None:
         self._root = root
@@ -47,11 +51,14 @@ class Watcher:
         self._doors: dict[int, set[str]] = {}
         self._links: frozenset[str] = frozenset()
         self._full = False
+        self._polls = must_poll(root)
+        self._inotify: Inotify | None = None
+        if self._polls:
+            return
         try:
-            self._inotify: Inotify | None = Inotify()
+            self._inotify = Inotify()
         except OSError as error:
             _log.warning("file events cannot be had, so changes are noticed by rescans only: %s", error)
-            self._inotify = None
 
     @property
     def deaf(self) -> bool:
@@ -94,7 +101,7 @@ class Watcher:
     async def hints(self, rescan: float) -> AsyncIterator[Hint]:
         """A hint for each burst of events, and one for everything when `rescan` seconds went by without any."""
         if self._inotify is None:
-            async for hint in _without_inotify(self._root, rescan):
+            async for hint in _without_inotify(self._root, rescan, polling=self._polls):
                 yield hint
             return
         loop = asyncio.get_running_loop()
@@ -221,15 +228,24 @@ async def _within(event: asyncio.Event, seconds: float) -> bool:
     return event.is_set()
 
 
-async def _without_inotify(root: str, rescan: float) -> AsyncIterator[Hint]:
-    """Hints from watchfiles, which knows the other systems' events; no paths, because not all systems tell them reliably."""
+async def _without_inotify(root: str, rescan: float, *, polling: bool) -> AsyncIterator[Hint]:
+    """Hints from watchfiles, which knows the other systems' events, and looks by itself where there are none.
+
+    No paths, because not all systems tell them reliably.
+    """
     while True:
         folder = _existing(root)
         stop = asyncio.Event()
         asyncio.get_running_loop().call_later(rescan, stop.set)
         # Recursive only on the root itself: its parents may hold anything.
         async for _ in watchfiles.awatch(
-            folder, step=20, debounce=100, recursive=folder == root, watch_filter=None, stop_event=stop
+            folder,
+            step=20,
+            debounce=100,
+            recursive=folder == root,
+            watch_filter=None,
+            stop_event=stop,
+            force_polling=polling,
         ):
             break
         yield Hint()

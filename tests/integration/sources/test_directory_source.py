@@ -379,3 +379,21 @@ async def test_a_file_in_the_middle_of_being_rewritten_is_waited_for(root, monke
     monkeypatch.setattr(directory_module, "time", Moment)
     assert (await directory.fetch(first.files)).changed == {"a.yaml": b"two"}
     assert pauses
+
+
+async def test_a_polled_folder_tells_of_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the kernel's events cannot be relied on, watchfiles looks, and a change is found all the same."""
+    monkeypatch.setenv("WATCHFILES_FORCE_POLLING", "1")
+    source = Directory("polled", str(tmp_path), rescan_interval=timedelta(minutes=10))
+    await source.fetch({})
+    hints = source.changes()
+    await asyncio.wait_for(anext(hints), 30)
+    following = asyncio.ensure_future(anext(hints))
+    for attempt in range(100):
+        (tmp_path / f"a{attempt}.yaml").write_text("x: 1")
+        done, _ = await asyncio.wait((following,), timeout=0.5)
+        if done:
+            break
+    assert following.done()
+    assert following.result().paths is None
+    await hints.aclose()  # type: ignore[attr-defined]
