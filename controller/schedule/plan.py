@@ -134,8 +134,8 @@ def finish_by(wall_time: str, time_zone: str, now: datetime) -> datetime:
         raise ValueError(f"{wall_time!r} is not a time of day: write HH:MM from 00:00 to 23:59")
     zone = zones.find(time_zone)
     wall = zones.to_wall(now, zone).replace(hour=int(match[1]), minute=int(match[2]), second=0, microsecond=0)
-    # One day more than needed: clocks set back over midnight show a date twice, and whole days have been left out.
-    days = (zones.to_instant(wall + timedelta(days=ahead), zone) for ahead in (1, 0, -1, -2))
+    # Tomorrow has been seen already where the clock was set back over midnight.
+    days = (zones.to_instant(wall + timedelta(days=ahead), zone) for ahead in (1, 0, -1))
     return next(instant for instant in days if instant <= now)
 
 

@@ -160,15 +160,31 @@ def test_nothing_older_than_the_starting_deadline_fires():
     owed = due(schedule, NOON, NOON + HOUR)
     assert owed.fire[0] == NOON + 50 * MINUTE
     assert len(owed.fire) == 11
+    assert due(minutely(starting_deadline=timedelta(seconds=30)), NOON, NOON + MINUTE * 1.5).fire == (NOON + MINUTE,)
     assert due(minutely(starting_deadline=timedelta(seconds=20)), NOON, NOON + HOUR + timedelta(seconds=30)).fire == ()
 
 
-def test_a_short_stall_is_no_absence():
-    """A loop held up for three seconds fires each second's instant, even under catchUp None."""
-    schedule = Schedule(crons=("* * * * * *",), catch_up=CatchUp.Nothing)
+@pytest.mark.parametrize("policy", CatchUp)
+def test_a_short_stall_is_no_absence(policy):
+    """A loop held up for three seconds fires each second's instant, whatever catchUp and its limit say."""
+    schedule = Schedule(crons=("* * * * * *",), catch_up=policy, catch_up_limit=1)
     owed = due(schedule, NOON, NOON + timedelta(seconds=3.2))
     assert owed.fire == tuple(NOON + timedelta(seconds=number) for number in (1, 2, 3))
     assert owed.missed is None
+
+
+def test_an_instant_as_old_as_allowed_is_on_time():
+    """And a microsecond more is late: one of several, and one alone."""
+    second, old = timedelta(seconds=1), timedelta(seconds=5)
+    every_second = Schedule(crons=("* * * * * *",), catch_up=CatchUp.Nothing)
+    assert due(every_second, NOON, NOON + 10 * second, on_time=old).fire[0] == NOON + 5 * second
+    assert (
+        due(every_second, NOON, NOON + 10 * second, on_time=old - timedelta(microseconds=1)).fire[0]
+        == NOON + 6 * second
+    )
+    alone = minutely(catch_up=CatchUp.Nothing)
+    assert due(alone, NOON, NOON + MINUTE + old, on_time=old).fire == (NOON + MINUTE,)
+    assert due(alone, NOON, NOON + MINUTE + old + timedelta(microseconds=1), on_time=old).fire == ()
 
 
 def test_a_clock_that_steps_back_fires_nothing_and_waits():
@@ -326,6 +342,12 @@ def test_of_schedule_and_backoff_the_later_wins():
         ("23:30", "America/New_York", datetime(2026, 6, 2, 1, tzinfo=UTC), datetime(2026, 6, 1, 3, 30, tzinfo=UTC)),
         ("02:30", "America/New_York", datetime(2026, 3, 8, 12, tzinfo=UTC), datetime(2026, 3, 8, 7, tzinfo=UTC)),
         ("01:30", "America/New_York", datetime(2026, 11, 1, 12, tzinfo=UTC), datetime(2026, 11, 1, 5, 30, tzinfo=UTC)),
+        (
+            "00:00",
+            "America/St_Johns",
+            datetime(2010, 11, 7, 3, 0, tzinfo=UTC),
+            datetime(2010, 11, 7, 2, 30, tzinfo=UTC),
+        ),
         ("12:00", "Pacific/Apia", datetime(2011, 12, 30, 21, tzinfo=UTC), datetime(2011, 12, 30, 10, tzinfo=UTC)),
     ],
 )
