@@ -29,7 +29,7 @@ def bare(name: str, *, metadata: Document | None = None, **spec: Any) -> Documen
 
 def job(name: str, script: str = "true", *, metadata: Document | None = None, **spec: Any) -> Document:
     """A ScheduledJob that runs `script`; without `schedule` or `trigger` it runs on request only."""
-    return bare(name, metadata=metadata, shell=shell(script), **spec)
+    return bare(name, metadata=metadata, **({"shell": shell(script)} | spec))
 
 
 def once(name: str, script: str = "true", *, at: str = LONG_AGO, **spec: Any) -> Document:
