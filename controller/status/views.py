@@ -4,9 +4,6 @@ The control server and the command's fallback run `answer` on a reader's transac
 find is NotFound with the nearest name as a hint.
 """
 
-import base64
-import binascii
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -17,49 +14,32 @@ from controller.base.errors import InvalidInput, NotFound
 from controller.domain.records import Dispatch, Run
 from controller.domain.states import WAITING, DispatchState, RunState
 from controller.status import explain, project, selectors, shapes, tables, tree
+from controller.status.query import Query, missing, needed, of_selected_jobs, page_of, query_of, suggestion
 from controller.status.shapes import Shape
 from controller.status.text import rfc3339
 from controller.store import observed, views
 from controller.store.store import Tx
 
-_PAGE = 500
 _HISTORY = 50
 _RESOURCES = ("jobs", "pools", "targets")
 _ENDED = [state for state in DispatchState if state not in WAITING]
 
 
-class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """What a view is asked. `namespace` "" is all of them, `limit` 0 the default of the view."""
-
-    namespace: str = "default"
-    name: str | None = None
-    kind: str = "jobs"
-    job: str | None = None
-    selector: str = ""
-    all: bool = False
-    table: bool = False
-    wide: bool = False
-    limit: int = 0
-    after: str | None = None
-
+__all__ = ["VIEWS", "Query", "answer", "query_of", "source_of"]
 
 View = Callable[[Tx, Query, datetime], Any]
 
 
 def answer(tx: Tx, name: str, query: Query, now: datetime) -> bytes:
     """The JSON of one view. Errors: NotFound for the view or for what it is asked about, InvalidInput for a bad question."""
+    return _encode(_view(name)(tx, query, now))
+
+
+def _view(name: str) -> View:
     view = VIEWS.get(name)
     if view is None:
         raise NotFound(f"there is no view {name!r}; there are {', '.join(VIEWS)}")
-    return _encode(view(tx, query, now))
-
-
-def query_of(parameters: Mapping[str, str]) -> Query:
-    """A query from the text of its parameters. Errors: InvalidInput naming the parameter."""
-    try:
-        return msgspec.convert(dict(parameters), Query, strict=False)
-    except msgspec.ValidationError as error:
-        raise InvalidInput(f"the question cannot be understood: {error}") from error
+    return view
 
 
 # Resources
@@ -119,8 +99,8 @@ def _runs(tx: Tx, query: Query, now: datetime) -> Any:
     def read(page: views.Page) -> list[Run]:
         return views.run_list(tx, query.namespace, name=query.name, job=query.job, output=not query.table, page=page)
 
-    records, following = _page(read, query, lambda one: (one.created_at, one.name))
-    kept = _of_selected_jobs(tx, query, records)
+    records, following = page_of(read, query, lambda one: (one.created_at, one.name))
+    kept = of_selected_jobs(tx, query, records)
     if query.table:
         _found("runs", tx, query, records)
         return _continued(tables.runs(kept, now, namespaces=not query.namespace, wide=query.wide), following)
@@ -133,8 +113,8 @@ def _queue(tx: Tx, query: Query, now: datetime) -> Any:
     def read(page: views.Page) -> list[Dispatch]:
         return views.dispatch_list(tx, query.namespace, name=query.name, job=query.job, states=states, page=page)
 
-    records, following = _page(read, query, lambda one: (one.created_at, one.id))
-    kept = _of_selected_jobs(tx, query, records)
+    records, following = page_of(read, query, lambda one: (one.created_at, one.id))
+    kept = of_selected_jobs(tx, query, records)
     if query.table:
         _found("queue", tx, query, records)
         return _continued(tables.queue(kept, now, namespaces=not query.namespace, wide=query.wide), following)
@@ -144,7 +124,7 @@ def _queue(tx: Tx, query: Query, now: datetime) -> Any:
 def _approvals(tx: Tx, query: Query, now: datetime) -> Any:
     records = views.approval_list(tx, query.namespace, name=query.name, job=query.job)
     _found("approvals", tx, query, records)
-    kept = _of_selected_jobs(tx, query, records)
+    kept = of_selected_jobs(tx, query, records)
     if query.table:
         return tables.approvals(kept, now, namespaces=not query.namespace, wide=query.wide)
     return _one_or_list("Approval", "approvals", tx, query, [shapes.approval(one) for one in kept])
@@ -155,7 +135,7 @@ def _approvals(tx: Tx, query: Query, now: datetime) -> Any:
 
 def _history(tx: Tx, query: Query, _now: datetime) -> Shape:
     """Runs and dispatches that ended without one, newest first."""
-    name = _needed(query)
+    name = needed(query)
     page = views.Page(query.limit or _HISTORY)
     ran = views.run_list(tx, query.namespace, job=name, output=False, page=page)
     ended = views.dispatch_list(tx, query.namespace, job=name, states=_ENDED, page=page)
@@ -168,12 +148,12 @@ def _history(tx: Tx, query: Query, _now: datetime) -> Shape:
 
 
 def _tree(tx: Tx, query: Query, _now: datetime) -> Shape:
-    name = _needed(query)
+    name = needed(query)
     found = views.run_list(tx, query.namespace, name=name, output=False) or views.run_list(
         tx, query.namespace, job=name, output=False, page=views.Page(1)
     )
     if not found:
-        raise _missing("runs", name, query.namespace, views.run_names(tx, query.namespace))
+        raise missing("runs", name, query.namespace, views.run_names(tx, query.namespace))
     root = found[0].root
     return tree.tree(root, found[0].namespace, *views.chain(tx, found[0].namespace, root))
 
@@ -186,8 +166,10 @@ def _explain(tx: Tx, query: Query, now: datetime) -> Shape:
 
 def _describe(tx: Tx, query: Query, now: datetime) -> Shape:
     """One thing with everything around it, below `about`."""
-    name = _needed(query)
-    shape: Shape = VIEWS[query.kind](tx, query, now)
+    name = needed(query)
+    shape: Shape = _view(query.kind)(tx, query, now)
+    if "items" in shape:
+        raise InvalidInput(f"several namespaces have a {name!r}: say which with -n NAMESPACE")
     namespace = shape["metadata"].get("namespace", "")
     about: Shape = {
         "requests": [
@@ -213,12 +195,12 @@ def _names(tx: Tx, query: Query, _now: datetime) -> list[str]:
         return views.job_names(tx, query.namespace)
     if query.kind == "runs":
         return views.run_names(tx, query.namespace)
-    return [one["metadata"]["name"] for one in VIEWS[query.kind](tx, query, datetime.now(UTC))["items"]]
+    return [one["metadata"]["name"] for one in _view(query.kind)(tx, query, datetime.now(UTC))["items"]]
 
 
 def _outcome(tx: Tx, query: Query, _now: datetime) -> Shape:
     """Where a dispatch has come to, counting every further attempt: what `trigger --wait` waits for."""
-    found = views.dispatch_list(tx, query.namespace, name=_needed(query))
+    found = views.dispatch_list(tx, query.namespace, name=needed(query))
     if not found:
         raise NotFound(f"there is no dispatch {query.name!r} in the namespace {query.namespace!r}")
     dispatch: Dispatch | None = found[0]
@@ -276,17 +258,8 @@ def source_of(tx: Tx, namespace: str, name: str) -> str:
     if not found:
         known = [one.name for one in observed.source_facts(tx)]
         hint = f"the sources are {', '.join(known)}" if known else ""
-        raise _missing("sources", name, "", known, suggestion(tx, namespace, name) or hint)
+        raise missing("sources", name, "", known, suggestion(tx, namespace, name) or hint)
     return found[0].source
-
-
-def suggestion(tx: Tx, namespace: str, job: str) -> str:
-    """What somebody who named a job that is not there may have meant; "" when nothing comes close."""
-    elsewhere = [line.namespace for line in views.job_lines(tx, "", job)]
-    near = _near(job, views.job_names(tx, namespace))
-    if near:
-        return f"did you mean {near!r}?"
-    return f"there is one in the namespace {elsewhere[0]!r}: add -n {elsewhere[0]}" if elsewhere else ""
 
 
 def _one_or_list(kind: str, noun: str, tx: Tx, query: Query, items: list[Shape], following: str | None = None) -> Shape:
@@ -302,68 +275,17 @@ def _found(noun: str, tx: Tx, query: Query, items: Iterable[Any]) -> None:
     if query.name is None or any(True for _ in items):
         return
     if noun == "jobs":
-        raise _missing(noun, query.name, query.namespace, (), suggestion(tx, query.namespace, query.name))
+        raise missing(noun, query.name, query.namespace, (), suggestion(tx, query.namespace, query.name))
     everything = msgspec.structs.replace(query, name=None, table=False, selector="", limit=100, all=True)
     known = VIEWS[noun](tx, everything, datetime.now(UTC))["items"]
-    raise _missing(noun, query.name, query.namespace, [one["metadata"]["name"] for one in known])
-
-
-def _missing(noun: str, name: str, namespace: str, known: Iterable[str], hint: str = "") -> NotFound:
-    words = {"jobs": "job", "runs": "run", "queue": "dispatch"}
-    where = f" in the namespace {namespace!r}" if namespace and noun != "sources" else ""
-    error = NotFound(f"there is no {words.get(noun, noun.removesuffix('s'))} {name!r}{where}")
-    near = _near(name, known)
-    hint = hint or (f"did you mean {near!r}?" if near else f"`jobwarden get {noun}{'' if where else ' -A'}` lists them")
-    error.add_note(hint)
-    return error
-
-
-def _near(name: str, known: Iterable[str]) -> str | None:
-    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)), None)
+    raise missing(noun, query.name, query.namespace, [one["metadata"]["name"] for one in known])
 
 
 def _job_facts(tx: Tx, query: Query) -> observed.JobFacts:
-    name = _needed(query)
+    name = needed(query)
     facts = observed.job_facts(tx, observed.job_ids(tx, query.namespace, name)[:1])
     _found("jobs", tx, query, facts)
     return facts[0]
-
-
-def _needed(query: Query) -> str:
-    if not query.name:
-        raise InvalidInput("a name is needed")
-    return query.name
-
-
-def _of_selected_jobs(tx: Tx, query: Query, records: list[Any]) -> list[Any]:
-    """Those whose job has labels that the selector accepts; a job that is gone has none."""
-    if not query.selector:
-        return records
-    matches = selectors.parse(query.selector)
-    labels = views.labels_of_jobs(tx, {one.job_id for one in records})
-    return [one for one in records if matches(labels.get(one.job_id, {}))]
-
-
-def _page(
-    read: Callable[[views.Page], list[Any]], query: Query, key: Callable[[Any], tuple[datetime, str]]
-) -> tuple[list[Any], str | None]:
-    """One page of records, and where the next one begins if there may be one."""
-    limit = min(query.limit, _PAGE) if query.limit > 0 else _PAGE
-    records = read(views.Page(limit, _position(query.after)))
-    if len(records) < limit or query.name is not None:
-        return records, None
-    instant, name = key(records[-1])
-    return records, base64.urlsafe_b64encode(f"{instant.isoformat()} {name}".encode()).decode()
-
-
-def _position(after: str | None) -> tuple[datetime, str] | None:
-    if after is None:
-        return None
-    try:
-        instant, _, name = base64.urlsafe_b64decode(after).decode().partition(" ")
-        return datetime.fromisoformat(instant), name
-    except (ValueError, binascii.Error) as error:
-        raise InvalidInput(f"{after!r} is not where a list goes on; take `continue` of the answer before") from error
 
 
 def _continued(table: tables.Table, following: str | None) -> tables.Table:

@@ -122,6 +122,7 @@ class _Stranger:
         (b"GET /v1/views/runs?after=xx HTTP/1.0", 400, "InvalidInput"),
         (b"GET /v1/views/jobs?selector=a+b HTTP/1.0", 400, "InvalidInput"),
         (b"GET /v1/views/explain HTTP/1.0", 400, "InvalidInput"),
+        (b"GET /v1/views/describe?kind=nonsense&name=x HTTP/1.0", 404, "NotFound"),
         (b"GET /v1/logs/x HTTP/1.0", 404, "NotFound"),
         (b"GET /elsewhere HTTP/1.0", 404, "HttpNotFound"),
         (b"DELETE /v1/views/jobs HTTP/1.0", 405, "HttpMethodNotAllowed"),
