@@ -27,7 +27,7 @@ from controller.app.options import LogFormat, RunOptions
 from controller.app.telling import Telling
 from controller.base import logs
 from controller.base.clock import Clock, SystemClock
-from controller.base.errors import JobwardenError
+from controller.base.errors import JobwardenError, StoreUnavailable
 from controller.base.logs import event
 from controller.base.metrics import Metrics, PrometheusMetrics, StoreCounters
 from controller.base.tasks import Supervisor, Wake
@@ -126,6 +126,10 @@ class _Controller:
         finally:
             executor.close()
             await self._leave()
+        if self._dispatcher.unwritten:
+            raise StoreUnavailable(
+                f"the database did not take the ends of {self._dispatcher.unwritten} runs; the next start tells them as interrupted"
+            )
         self._telling(StoryEvent(at=self._clock.now(), kind=StoryKind.Stopped))
         return 0
 

@@ -213,7 +213,8 @@ class Supervisor:
     ) -> None:
         weathered = (Exception,) if restartable else WEATHER
         failures = 0
-        while not self._stopping.is_set():
+        # Also while draining: what the drain waits for may need the outside to come back. Cancellation ends it.
+        while True:
             entered = time.monotonic()
             settled = asyncio.get_running_loop().call_later(
                 backoff.settled.total_seconds(), self._weather.recovered, name
@@ -234,8 +235,7 @@ class Supervisor:
                 return
             finally:
                 settled.cancel()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), backoff.delay(failures))
+            await asyncio.sleep(backoff.delay(failures))
 
     async def _guard_work(self, name: str, work: Awaitable[None]) -> None:
         try:

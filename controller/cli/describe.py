@@ -61,7 +61,7 @@ def _lines(thing: Any) -> list[str]:
         lines += ["", f"Problem: {problem['file']}:{problem['line']}: {problem['message']} {problem['hint']}".rstrip()]
     if "next" in about:
         lines += ["", *account(about)]
-    for title, key in (("Events", "events"), ("Requests", "requests")):
+    for title, key in (("Requests", "requests"),):
         if entries := about.get(key):
             rows = [[str(cell) for cell in one.values()] for one in entries]
             lines += ["", f"{title}:", *(f"  {line}" for line in align([], rows))]

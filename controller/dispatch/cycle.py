@@ -16,7 +16,7 @@ from controller.dispatch.sweep import Swept
 from controller.domain.records import Ending
 from controller.domain.story import StoryEvent
 from controller.finalise.facts import Finalisation
-from controller.store import approvals, dispatches, jobs
+from controller.store import wakes
 from controller.store.runs import OpenRun
 from controller.store.store import Tx
 
@@ -35,8 +35,17 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     look: bool = False
 
 
+class Wakes(msgspec.Struct, frozen=True):
+    """When to turn again if nobody says so before (None: only if told), and when a turn has to `look` as well."""
+
+    at: datetime | None
+    look_at: datetime | None
+
+
 class Turned(msgspec.Struct, frozen=True, kw_only=True):
-    """What it did. `touched` are the jobs that look different now; `more`: there may be work that could be done at once; `wake_at`: when to look again otherwise (None: only if told)."""
+    """What it did. `touched` are the jobs that look different now; `more`: there may be work that could be done at once, and then
+    nobody asked when to `wake` otherwise.
+    """
 
     opened: tuple[OpenRun, ...]
     finished: tuple[Finalisation, ...]
@@ -44,7 +53,7 @@ class Turned(msgspec.Struct, frozen=True, kw_only=True):
     touched: tuple[int, ...]
     cancels: bool
     more: bool
-    wake_at: datetime | None
+    wakes: Wakes | None
 
 
 def turn(tx: Tx, given: Turn, new_id: Callable[[datetime], str]) -> Turned:
@@ -60,7 +69,7 @@ def turn(tx: Tx, given: Turn, new_id: Callable[[datetime], str]) -> Turned:
     # 3. Instants that have come.
     fired = fire(tx, now, _FIRED_PER_TURN, new_id)
     # 4. Whoever waits, in order; as many as there are slots.
-    judged = judge(tx, now, given.owner, given.host, given.slots, new_id) if given.slots > 0 else None
+    judged = judge(tx, now, given.owner, given.host, given.slots, new_id, fired.touched) if given.slots > 0 else None
     looked_at = judged.looked_at if judged is not None else 0
     more = fired.jobs == _FIRED_PER_TURN or (looked_at > 0 and looked_at == given.slots)
     return Turned(
@@ -70,7 +79,7 @@ def turn(tx: Tx, given: Turn, new_id: Callable[[datetime], str]) -> Turned:
         touched=tuple(_touched(finished, swept, fired, judged)),
         cancels=swept.cancels or (judged is not None and judged.cancels),
         more=more,
-        wake_at=None if more else _wake_at(tx, now, can_open=given.slots > 0),
+        wakes=None if more else _wakes(tx, now, can_open=given.slots > 0),
     )
 
 
@@ -82,11 +91,9 @@ def _touched(finished: Finished, swept: Swept, fired: Fired, judged: Judged | No
     return touched | set(judged.touched) if judged is not None else touched
 
 
-def _wake_at(tx: Tx, now: datetime, *, can_open: bool) -> datetime | None:
-    """The earliest instant at which anything changes by itself. Without a free slot waiting dispatches do not count: an end will wake us."""
-    candidates = [jobs.next_fire_at(tx), approvals.next_expiry(tx), jobs.next_hold_end(tx), jobs.next_alert_at(tx)]
-    if can_open:
-        candidates.append(dispatches.next_due_at(tx))
-    known = [instant for instant in candidates if instant is not None]
+def _wakes(tx: Tx, now: datetime, *, can_open: bool) -> Wakes:
+    """The earliest instants at which anything changes by itself. Without a free slot waiting dispatches do not count: an end will wake us."""
+    fires, dispatch, sweeps = wakes.earliest(tx)
+    known = [instant for instant in (fires, dispatch if can_open else None, sweeps) if instant is not None]
     # What is due already was judged in this turn and left waiting; looking again at once would spin.
-    return max(min(known), now + timedelta(milliseconds=1)) if known else None
+    return Wakes(max(min(known), now + timedelta(milliseconds=1)) if known else None, sweeps)

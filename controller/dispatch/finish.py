@@ -43,7 +43,7 @@ def finish(tx: Tx, endings: Sequence[Ending], owner: str, now: datetime, new_id:
 def _decide(tx: Tx, facts: Sequence[EndFacts], now: datetime, new_id: NewId) -> list[Finalisation]:
     """Decide a batch of ends and write what follows."""
     decided = [decide(fact, new_id) for fact in facts]
-    ends.apply(tx, decided, now)
+    ends.apply(tx, decided, now, {fact.run.name for fact in facts if fact.spec.concurrency.pools})
     for fact, decision in zip(facts, decided, strict=True):
         if fact.job is not None and decision.job is not None and decision.job.completed:
             jobs.complete(tx, fact.job.id, now)

@@ -4,7 +4,7 @@ Reads jobs whose `next_fire_at` has passed, asks `schedule.plan.due` what they o
 transaction. Invariant: every instant of a schedule ends up in exactly one dispatch row, alone or within a range.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -24,11 +24,11 @@ NewId = Callable[[datetime], str]
 
 
 class Fired(msgspec.Struct, frozen=True):
-    """What became due: how many jobs were looked at, and news of what was missed."""
+    """What became due: how many jobs were looked at, news of what was missed, and the jobs as they were read."""
 
     jobs: int
     news: tuple[StoryEvent, ...] = ()
-    touched: tuple[int, ...] = ()
+    touched: Mapping[int, Job] = {}
 
 
 def fire(tx: Tx, now: datetime, most: int, new_id: NewId) -> Fired:
@@ -39,13 +39,12 @@ def fire(tx: Tx, now: datetime, most: int, new_id: NewId) -> Fired:
     due = jobs.due(tx, now, most)
     if not due:
         return Fired(0)
-    waiting = dispatches.waiting(tx, {job.id for job in due})
     rows: list[Dispatch] = []
     moves: list[dict[str, Any]] = []
     told: list[OutboxItem] = []
     news: list[StoryEvent] = []
-    for job in due:
-        owed, move = _owed(job, now, new_id, len(waiting[job.id]))
+    for job, backlog in due:
+        owed, move = _owed(job, now, new_id, backlog)
         rows += owed
         moves.append(move)
         for row in owed:
@@ -54,10 +53,10 @@ def fire(tx: Tx, now: datetime, most: int, new_id: NewId) -> Fired:
                 news.append(_news(row, now))
     dispatches.insert_all(tx, rows)
     jobs.fired(tx, moves)
-    jobs.bury(tx, [job for job, move in zip(due, moves, strict=True) if move["completed"] is not None], now)
+    jobs.bury(tx, [job for (job, _), move in zip(due, moves, strict=True) if move["completed"] is not None], now)
     jobs.unhealthy(tx, [row.job_id for row in rows if row.state is DispatchState.Missed])
     outbox.enqueue(tx, told)
-    return Fired(len(due), tuple(news), tuple(job.id for job in due))
+    return Fired(len(due), tuple(news), {job.id: job for job, _ in due})
 
 
 def _owed(job: Job, now: datetime, new_id: NewId, waiting: int) -> tuple[list[Dispatch], dict[str, Any]]:

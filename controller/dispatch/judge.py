@@ -4,7 +4,7 @@ Invariant: a run is committed before anything is started; what a guard explained
 dispatch is deferred and judged again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 import msgspec
@@ -18,7 +18,7 @@ from controller.domain.story import StoryEvent, StoryKind
 from controller.finalise import parameters, tell
 from controller.guards import chain
 from controller.guards.verdicts import Allow, Ask, Defer, Miss, Replace, Skip, Verdict
-from controller.store import approvals, dispatches, outbox, pools, runs
+from controller.store import approvals, dispatches, jobs, outbox, pools, runs
 from controller.store.runs import NewRun, OpenRun
 from controller.store.store import Tx
 from controller.store.world import Board
@@ -28,6 +28,7 @@ NewId = Callable[[datetime], str]
 KEY_LIFETIME = timedelta(days=7)
 """How long an idempotency key is remembered. Source: case S074."""
 
+_NO_JOBS: Mapping[int, Job] = {}
 _CONFLICT_PAUSE = timedelta(milliseconds=200)
 
 
@@ -41,19 +42,28 @@ class Judged(msgspec.Struct, frozen=True):
     cancels: bool = False
 
 
-def judge(tx: Tx, now: datetime, owner: str, host: str, most: int, new_id: NewId) -> Judged:
-    """Judge at most `most` dispatches and carry the verdicts out.
+def judge(
+    tx: Tx, now: datetime, owner: str, host: str, most: int, new_id: NewId, known: Mapping[int, Job] = _NO_JOBS
+) -> Judged:
+    """Judge at most `most` dispatches and carry the verdicts out. `known` are jobs that this transaction has read and locked already.
 
     Shape: `opened` are committed when the transaction is; start them only then. Errors: StoreUnavailable.
     """
-    batch = dispatches.due(tx, now, most)
-    if not batch:
+    due = dispatches.due(tx, now, most)
+    if not due:
         return Judged(0)
+    batch = _with_jobs(tx, due, known)
     board = Board(tx, now, batch)
     bench = _Bench(tx, now, owner, host, new_id)
     for dispatch, job in batch:
         bench.carry_out(chain.judge(board.facts(dispatch, job)), dispatch, job, board)
     return bench.write(len(batch))
+
+
+def _with_jobs(tx: Tx, due: list[Dispatch], known: Mapping[int, Job]) -> list[tuple[Dispatch, Job]]:
+    """Each dispatch with its job; one whose job went in this moment has been ended by whoever deleted it."""
+    owners = {**known, **jobs.by_id(tx, {dispatch.job_id for dispatch in due} - known.keys())}
+    return [(dispatch, owners[dispatch.job_id]) for dispatch in due if dispatch.job_id in owners]
 
 
 class _Bench:

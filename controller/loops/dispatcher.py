@@ -43,6 +43,8 @@ _SETTLED_S = 1.0
 """A run that lives that long gets its process recorded; shorter ones are found by their environment if need be."""
 _SWEEP = timedelta(seconds=30)
 """Look at everything at least that often, in case a wake-up was lost."""
+_WRITE_ENDS = timedelta(seconds=30)
+"""How long a stopping controller goes on trying to write how its runs ended."""
 _INTERRUPTED = "the controller stops"
 _YIELD_EVERY = 4
 _MANY = 12
@@ -94,6 +96,7 @@ class Dispatcher:
         self._on_change = on_change
         self._wake = Wake()
         self._look = True
+        self._look_at: datetime | None = None
         self._draining = False
         self._fenced = False
         self._interrupted = False
@@ -133,7 +136,8 @@ class Dispatcher:
                 await self._linger()
                 if self._endings or (turned.more and self._slots() > 0):
                     continue
-                alarm.set(turned.wake_at)
+                self._look_at = turned.wakes.look_at if turned.wakes is not None else None
+                alarm.set(turned.wakes.at if turned.wakes is not None else None)
                 self.asleep = True
                 woken = await self._wake.wait(_SWEEP.total_seconds())
                 self.asleep = False
@@ -160,6 +164,9 @@ class Dispatcher:
             # Whether it was committed is not known: endings are tried again (they are idempotent), openings are looked for.
             self._endings = endings + self._endings
             self._look, self._unsure = True, True
+            self.turned_at = (
+                self._clock.monotonic()
+            )  # the dispatcher moves; that the store does not answer is another question
             raise
         self.turned_at = self._clock.monotonic()
         self._forget(turned, endings)
@@ -263,7 +270,8 @@ class Dispatcher:
     def _alarmed(self, stepped: bool) -> None:  # noqa: FBT001 - the alarm's signature
         if stepped:
             event(_log, "the wall clock was set", logging.WARNING)
-        self.wake()
+        self._look = self._look or stepped or (self._look_at is not None and self._look_at <= self._clock.now())
+        self._wake.set()
 
     def _forget(self, turned: Turned, endings: list[Ending]) -> None:
         """Endings of runs that were not ours any more are told, not repeated."""
@@ -341,9 +349,11 @@ class Dispatcher:
                     at=self._clock.now(), kind=StoryKind.Draining, message=f"waiting for {len(self._executions)} runs"
                 )
             )
-        await self._wait_for_ends(patience.total_seconds())
+        await self._wait_for(lambda: not self._executions and not self._endings, patience)
         self.interrupt()
-        await self._wait_for_ends(None)
+        # Every execution ends within its grace; a database that stays away must not keep us for ever.
+        await self._wait_for(lambda: not self._executions, None)
+        await self._wait_for(lambda: not self._executions and not self._endings, _WRITE_ENDS)
 
     def interrupt(self) -> None:
         """End everything that runs here, as interruptions: `onInterruption` decides what follows."""
@@ -366,10 +376,15 @@ class Dispatcher:
         self._fenced = fenced
         self.wake()
 
-    async def _wait_for_ends(self, seconds: float | None) -> None:
-        """Until nothing runs and every end is written, or the time is up."""
-        deadline = None if seconds is None else self._clock.monotonic() + seconds
-        while self._executions or self._endings or self._beside:
+    @property
+    def unwritten(self) -> int:
+        """How many ends could not be written."""
+        return len(self._endings)
+
+    async def _wait_for(self, condition: Callable[[], bool], span: timedelta | None) -> None:
+        """Until it holds, or the time is up."""
+        deadline = None if span is None else self._clock.monotonic() + span.total_seconds()
+        while not condition():
             if deadline is not None and self._clock.monotonic() >= deadline:
                 return
             await asyncio.sleep(0.02)

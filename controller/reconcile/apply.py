@@ -224,9 +224,8 @@ class _Apply:
 
     def _wake_pools(self, pools: Sequence[Entry]) -> None:
         """Whoever waits for slots of a pool that has another size looks again."""
-        keys = {f"pool:{entry.key.namespace}/{entry.key.name}" for entry in pools}
-        if keys:
-            dispatches.wake(self._tx, keys, self._now, most=max(entry.facts.slots for entry in pools))
+        freed = {f"pool:{entry.key.namespace}/{entry.key.name}": entry.facts.slots for entry in pools}
+        dispatches.wake(self._tx, freed, self._now)
 
     def _update_jobs(self, documents: Sequence[Document]) -> None:
         old = jobs.by_id(self._tx, [document.entry.id for document in documents])

@@ -177,10 +177,6 @@ def _describe(tx: Tx, query: Query, now: datetime) -> Shape:
             for at, actor, verb, detail in views.audit_of(tx, namespace, name, 10)
         ]
     }
-    if query.kind == "runs":
-        about["events"] = [
-            {"at": rfc3339(at), "type": type_, "detail": detail} for at, type_, detail in views.run_events_of(tx, name)
-        ]
     if query.kind in _RESOURCES:
         facts = observed.resource(tx, shape["kind"], namespace, name)
         about["source"] = shapes.origin(facts) if facts else None

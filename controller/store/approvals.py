@@ -105,8 +105,3 @@ def expired(tx: Tx, now: datetime, most: int) -> list[Approval]:
         select(approvals).where(_PENDING, approvals.c.expires_at <= now).order_by(approvals.c.expires_at).limit(most)
     )
     return [approval_of(row) for row in tx.execute(query.with_for_update(skip_locked=True))]
-
-
-def next_expiry(tx: Tx) -> datetime | None:
-    """When the next question runs out of time."""
-    return tx.execute(select(func.min(approvals.c.expires_at)).where(_PENDING)).scalar_one_or_none()

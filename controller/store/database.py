@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import quote
 
 import msgspec
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
@@ -147,7 +148,9 @@ def _still_there(path: Path) -> Callable[[], None]:
 
 def _engines(url: URL) -> tuple[Engine, Engine]:
     if url.get_backend_name() == "sqlite":
-        writer, reader = (create_engine(url, pool_size=4, max_overflow=4) for _ in range(2))
+        # Opened as what exists: a file that was removed while in use must not come back empty.
+        existing = url.set(database=f"file:{quote(str(sqlite_path(url)))}", query={"uri": "true", "mode": "rw"})
+        writer, reader = (create_engine(existing, pool_size=4, max_overflow=4) for _ in range(2))
         _tune_sqlite(writer, begin="BEGIN IMMEDIATE")
         _tune_sqlite(reader, begin="BEGIN")
         return writer, reader

@@ -1,6 +1,6 @@
 """Statements on dispatches: intents to run, from the queue to their end. States change only by compare-and-set along the state table."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,9 +8,9 @@ import msgspec
 from sqlalchemy import bindparam, delete, func, insert, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from controller.domain.records import Dispatch, Job
+from controller.domain.records import Dispatch
 from controller.domain.states import DISPATCH, WAITING, Cause, DispatchState, sources_of
-from controller.store.rows import dispatch_of, dispatch_values, job_of
+from controller.store.rows import dispatch_of, dispatch_values
 from controller.store.schema import dispatches, idempotency_keys, instances, jobs, waits
 from controller.store.store import Tx
 
@@ -21,7 +21,7 @@ _WAITING = tuple(state.value for state in WAITING)
 _OPENABLE = or_(dispatches.c.state == DispatchState.Pending.value, dispatches.c.state == DispatchState.Claimed.value)
 
 _DUE = (
-    select(dispatches, jobs.c.id.label("found"))
+    select(dispatches)
     .join(jobs, jobs.c.id == dispatches.c.job_id)
     .where(
         dispatches.c.state == DispatchState.Pending.value,
@@ -32,13 +32,6 @@ _DUE = (
     .limit(bindparam("most"))
     .with_for_update(of=dispatches, skip_locked=True)
 )
-_NEXT = (
-    select(dispatches.c.not_before)
-    .join(jobs, jobs.c.id == dispatches.c.job_id)
-    .where(dispatches.c.state == DispatchState.Pending.value, jobs.c.blocked_reason.is_(None))
-    .order_by(dispatches.c.not_before)
-    .limit(1)
-)
 
 
 def insert_all(tx: Tx, new: Sequence[Dispatch]) -> None:
@@ -48,20 +41,14 @@ def insert_all(tx: Tx, new: Sequence[Dispatch]) -> None:
         tx.execute(dialect.insert(dispatches).on_conflict_do_nothing(), [dispatch_values(dispatch) for dispatch in new])
 
 
-def due(tx: Tx, now: datetime, most: int) -> list[tuple[Dispatch, Job]]:
+def due(tx: Tx, now: datetime, most: int) -> list[Dispatch]:
     """Waiting dispatches that may be looked at now, in order of priority, then scheduled instant; locked against other replicas."""
-    rows = tx.execute(_DUE, {"now": now, "most": most}).all()
-    if not rows:
-        return []
-    owners = {
-        row.id: job_of(row) for row in tx.execute(select(jobs).where(jobs.c.id.in_({row.job_id for row in rows})))
-    }
-    return [(dispatch_of(row), owners[row.job_id]) for row in rows]
+    return [dispatch_of(row) for row in tx.execute(_DUE, {"now": now, "most": most})]
 
 
-def next_due_at(tx: Tx) -> datetime | None:
-    """The earliest instant at which a waiting dispatch may be looked at."""
-    return tx.execute(_NEXT).scalar_one_or_none()
+_WAITING_OF = select(dispatches.c.job_id, dispatches.c.id, dispatches.c.scheduled_for, dispatches.c.cause).where(
+    dispatches.c.state.in_(_WAITING), dispatches.c.job_id.in_(bindparam("ids", expanding=True))
+)
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -76,10 +63,8 @@ def waiting(tx: Tx, job_ids: Collection[int]) -> dict[int, list[Waiting]]:
     """All waiting dispatches of these jobs, by job."""
     found: dict[int, list[Waiting]] = {job_id: [] for job_id in job_ids}
     if job_ids:
-        query = select(dispatches.c.job_id, dispatches.c.id, dispatches.c.scheduled_for, dispatches.c.cause).where(
-            dispatches.c.state.in_(_WAITING), dispatches.c.job_id.in_(job_ids)
-        )
-        for row in tx.execute(query):
+        rows = tx.execute(_WAITING_OF, {"ids": list(job_ids)})
+        for row in rows:
             found[row.job_id].append(Waiting(row.id, row.scheduled_for, Cause(row.cause)))
     return found
 
@@ -98,26 +83,33 @@ class Waiter(msgspec.Struct, frozen=True):
     dispatch: str
 
 
+_WAITERS = (
+    select(waits.c.key, dispatches.c.priority, dispatches.c.scheduled_for, dispatches.c.id)
+    .join(dispatches, dispatches.c.id == waits.c.dispatch)
+    .where(waits.c.key.in_(bindparam("keys", expanding=True)), dispatches.c.state == DispatchState.Pending.value)
+)
+
+
 def waiters(tx: Tx, keys: Collection[str]) -> list[Waiter]:
     """Who waits for these keys, first in line first."""
     if not keys:
         return []
-    query = (
-        select(waits.c.key, dispatches.c.priority, dispatches.c.scheduled_for, dispatches.c.id)
-        .join(dispatches, dispatches.c.id == waits.c.dispatch)
-        .where(waits.c.key.in_(keys), dispatches.c.state == DispatchState.Pending.value)
-    )
-    found = [Waiter(row.key, (-row.priority, row.scheduled_for, row.id), row.id) for row in tx.execute(query)]
+    found = [
+        Waiter(row.key, (-row.priority, row.scheduled_for, row.id), row.id)
+        for row in tx.execute(_WAITERS, {"keys": list(keys)})
+    ]
     return sorted(found, key=lambda waiter: waiter.order)
 
 
-def wake(tx: Tx, freed: Collection[str], now: datetime, most: int = 1) -> None:
-    """Let the first `most` in line for each freed key look again now."""
-    taken: dict[str, int] = dict.fromkeys(freed, 0)
+def wake(tx: Tx, freed: Mapping[str, int], now: datetime) -> None:
+    """Let the first in line for each key look again now: as many as the places that were freed."""
+    if not freed:
+        return
+    left = dict(freed)
     chosen: set[str] = set()
-    for waiter in waiters(tx, freed):
-        if taken[waiter.key] < most:
-            taken[waiter.key] += 1
+    for waiter in waiters(tx, freed.keys()):
+        if left[waiter.key] > 0:
+            left[waiter.key] -= 1
             chosen.add(waiter.dispatch)
     if chosen:
         tx.execute(
@@ -216,7 +208,7 @@ def leave(tx: Tx, ids: Collection[str], now: datetime) -> None:
     keys = set(tx.execute(select(waits.c.key).where(waits.c.dispatch.in_(ids))).scalars())
     if keys:
         forget_waits(tx, ids)
-        wake(tx, keys, now)
+        wake(tx, dict.fromkeys(keys, 1), now)
 
 
 def await_approval(tx: Tx, asked: Sequence[tuple[str, str, str]], reason: str) -> None:

@@ -3,10 +3,10 @@
 Invariant: only runs that are open and belong to the caller are finished, and each at most once.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from controller.domain.job import Join, When
 from controller.domain.records import Dispatch, Ending, Job, Run
@@ -21,6 +21,7 @@ from controller.store.schema import runs as run_table
 from controller.store.schema import triggers
 from controller.store.store import Tx
 
+_LINKS = select(triggers).where(triggers.c.parent.in_(bindparam("names", expanding=True)))
 _WAITING = tuple(state.value for state in WAITING)
 
 
@@ -50,8 +51,11 @@ def gather(tx: Tx, endings: Sequence[Ending], owner: str, now: datetime) -> tupl
     return facts, later
 
 
-def apply(tx: Tx, decided: Sequence[Finalisation], now: datetime) -> None:
-    """Carry decisions out: runs, jobs, follow-ups, children, outbox, slots, and whoever waited for them."""
+def apply(tx: Tx, decided: Sequence[Finalisation], now: datetime, pooled: Collection[str]) -> None:
+    """Carry decisions out: runs, jobs, follow-ups, children, outbox, slots, and whoever waited for them.
+
+    `pooled` names the runs whose job asks for pools.
+    """
     ended = [decision.run for decision in decided]
     runs.finish(tx, ended)
     jobs.ended(tx, [(decision.run.job_id, decision.job) for decision in decided if decision.job is not None])
@@ -62,15 +66,9 @@ def apply(tx: Tx, decided: Sequence[Finalisation], now: datetime) -> None:
             new.append(decision.follow_up)
     dispatches.insert_all(tx, new)
     outbox.enqueue(tx, [item for decision in decided for item in decision.outbox])
-    freed = pools.release(tx, {run.name for run in ended}) | _awaited(tx, ended)
-    if freed:
-        dispatches.wake(tx, freed, now)
-
-
-def _awaited(tx: Tx, ended: Sequence[Run]) -> set[str]:
-    """The jobs among the ended ones that somebody waits for."""
-    keys = {job_key(run.job_id) for run in ended}
-    return {waiter.key for waiter in dispatches.waiters(tx, keys)}
+    freed = pools.release(tx, pooled)
+    freed.update((job_key(run.job_id), 1) for run in ended)
+    dispatches.wake(tx, freed, now)
 
 
 def _children(tx: Tx, parents: Iterable[Job]) -> dict[int, list[tuple[Job, When]]]:
@@ -78,8 +76,8 @@ def _children(tx: Tx, parents: Iterable[Job]) -> dict[int, list[tuple[Job, When]
     by_name = {(job.namespace, job.name): job.id for job in parents}
     if not by_name:
         return {}
-    query = select(triggers).where(triggers.c.parent.in_({name for _, name in by_name}))
-    links = [row for row in tx.execute(query) if (row.namespace, row.parent) in by_name]
+    parents_named = {"names": list({name for _, name in by_name})}
+    links = [row for row in tx.execute(_LINKS, parents_named) if (row.namespace, row.parent) in by_name]
     if not links:
         return {}
     # Locked in one order, so that the ends of two parents on two replicas see each other (join All fires once, and fires).

@@ -12,18 +12,27 @@ from sqlalchemy import bindparam, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from controller.domain.records import Hold, Job
+from controller.domain.states import WAITING
 from controller.finalise.facts import JobChange
 from controller.store.rows import job_of
-from controller.store.schema import jobs, tombstones
+from controller.store.schema import dispatches, jobs, tombstones
 from controller.store.store import Tx
 
+_BACKLOG = (
+    select(func.count())
+    .where(dispatches.c.job_id == jobs.c.id, dispatches.c.state.in_([state.value for state in WAITING]))
+    .correlate(jobs)
+    .scalar_subquery()
+    .label("backlog")
+)
 _DUE = (
-    select(jobs)
+    select(jobs, _BACKLOG)
     .where(jobs.c.next_fire_at <= bindparam("now"), jobs.c.blocked_reason.is_(None))
     .order_by(jobs.c.next_fire_at)
     .limit(bindparam("most"))
-    .with_for_update(skip_locked=True)
+    .with_for_update(of=jobs, skip_locked=True)
 )
+_BY_ID = select(jobs).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
 _FIRED = (
     update(jobs)
     .where(jobs.c.id == bindparam("job"), jobs.c.fired_through == bindparam("was_through"))
@@ -43,9 +52,9 @@ _NEXT_FIRE = (
 )
 
 
-def due(tx: Tx, now: datetime, most: int) -> list[Job]:
-    """Jobs whose next instant has come, earliest first; locked against other replicas until the transaction ends."""
-    return [job_of(row) for row in tx.execute(_DUE, {"now": now, "most": most})]
+def due(tx: Tx, now: datetime, most: int) -> list[tuple[Job, int]]:
+    """Jobs whose next instant has come, earliest first, each with its backlog; locked against other replicas until the transaction ends."""
+    return [(job_of(row), row.backlog) for row in tx.execute(_DUE, {"now": now, "most": most})]
 
 
 def fired(tx: Tx, changes: Sequence[dict[str, Any]]) -> None:
@@ -59,16 +68,6 @@ def next_fire_at(tx: Tx) -> datetime | None:
     return tx.execute(_NEXT_FIRE).scalar_one_or_none()
 
 
-def next_alert_at(tx: Tx) -> datetime | None:
-    """The earliest instant at which a bound of `alerts` could be crossed."""
-    return tx.execute(select(func.min(jobs.c.alert_at)).where(jobs.c.alert_at.is_not(None))).scalar_one_or_none()
-
-
-def next_hold_end(tx: Tx) -> datetime | None:
-    """The earliest end of a hold."""
-    return tx.execute(select(func.min(jobs.c.hold_until)).where(jobs.c.hold_until.is_not(None))).scalar_one_or_none()
-
-
 def get(tx: Tx, namespace: str, name: str) -> Job | None:
     """One job by its identity."""
     row = tx.execute(select(jobs).where(jobs.c.namespace == namespace, jobs.c.name == name)).one_or_none()
@@ -80,7 +79,7 @@ def by_id(tx: Tx, ids: Iterable[int]) -> dict[int, Job]:
     wanted = list(ids)
     if not wanted:
         return {}
-    return {row.id: job_of(row) for row in tx.execute(select(jobs).where(jobs.c.id.in_(wanted)))}
+    return {row.id: job_of(row) for row in tx.execute(_BY_ID, {"ids": wanted})}
 
 
 def names(tx: Tx, namespace: str) -> list[str]:

@@ -33,10 +33,10 @@ def hold(tx: Tx, run: str, wanted: Mapping[int, int]) -> bool:
     return True
 
 
-def release(tx: Tx, names: Collection[str]) -> set[str]:
-    """Give back what these runs held; the keys of the pools that have become freer."""
+def release(tx: Tx, names: Collection[str]) -> dict[str, int]:
+    """Give back what these runs held: how many slots of which pools, by the key that waits use."""
     if not names:
-        return set()
+        return {}
     query = (
         select(pool_holds.c.pool, pool_holds.c.slots, pools.c.namespace, pools.c.name)
         .join(pools, pools.c.id == pool_holds.c.pool)
@@ -44,10 +44,14 @@ def release(tx: Tx, names: Collection[str]) -> set[str]:
     )
     held = tx.execute(query).all()
     if not held:
-        return set()
+        return {}
     _give_back(tx, sorted((row.pool, row.slots) for row in held))
     tx.execute(delete(pool_holds).where(pool_holds.c.run.in_(names)))
-    return {f"pool:{row.namespace}/{row.name}" for row in held}
+    freed: dict[str, int] = {}
+    for row in held:
+        key = f"pool:{row.namespace}/{row.name}"
+        freed[key] = freed.get(key, 0) + row.slots
+    return freed
 
 
 def repair(tx: Tx) -> None:

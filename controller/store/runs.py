@@ -82,18 +82,28 @@ def _values(entry: NewRun) -> dict[str, Any]:
     }
 
 
+_LIVE_COUNTS = (
+    select(runs.c.job_id, func.count())
+    .where(_LIVE, runs.c.job_id.in_(bindparam("ids", expanding=True)))
+    .group_by(runs.c.job_id)
+)
+_LIVE_OURS = (
+    select(runs)
+    .where(runs.c.name.in_(bindparam("names", expanding=True)), _LIVE, runs.c.owner == bindparam("whose"))
+    .with_for_update()
+)
+
+
 def live_counts(tx: Tx, job_ids: Collection[int]) -> dict[int, int]:
     """How many runs of these jobs are open; jobs without one are left out."""
     if not job_ids:
         return {}
-    query = select(runs.c.job_id, func.count()).where(_LIVE, runs.c.job_id.in_(job_ids)).group_by(runs.c.job_id)
-    return {row[0]: row[1] for row in tx.execute(query)}
+    return {row[0]: row[1] for row in tx.execute(_LIVE_COUNTS, {"ids": list(job_ids)})}
 
 
 def live(tx: Tx, names: Collection[str], owner: str) -> dict[str, OpenRun]:
     """Those of the runs that are open and belong to `owner`, locked until the transaction ends."""
-    query = select(runs).where(runs.c.name.in_(names), _LIVE, runs.c.owner == owner)
-    return {row.name: _open(row) for row in tx.execute(query.with_for_update())}
+    return {row.name: _open(row) for row in tx.execute(_LIVE_OURS, {"names": list(names), "whose": owner})}
 
 
 def live_of(tx: Tx, owner: str) -> list[OpenRun]:

@@ -15,7 +15,7 @@ from controller.domain.states import WAITING, DispatchState, RunState
 from controller.store import lines, rows
 from controller.store.lines import JobLine
 from controller.store.observed import scoped
-from controller.store.schema import approvals, audit, dispatches, jobs, run_events, runs
+from controller.store.schema import approvals, audit, dispatches, jobs, runs
 from controller.store.store import Tx
 
 _CHUNK = 200
@@ -64,12 +64,6 @@ def run_list(
         statement = statement.where(runs.c.job == job)
     statement = _paged(statement, runs.c.created_at, runs.c.name, page)
     return [rows.run_of(row) for row in tx.execute(statement)]
-
-
-def run_events_of(tx: Tx, run: str) -> list[tuple[datetime, str, str]]:
-    """The story of one run: instant, type, detail."""
-    statement = select(run_events.c.at, run_events.c.type, run_events.c.detail).where(run_events.c.run == run)
-    return [(row.at, row.type, row.detail) for row in tx.execute(statement.order_by(run_events.c.sequence))]
 
 
 def dispatch_list(

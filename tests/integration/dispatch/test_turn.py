@@ -126,8 +126,9 @@ class TestSchedules:
         world.wait(MINUTE)
         turned = world.turn()
         assert turned.opened == ()
-        assert turned.wake_at is not None
-        assert turned.wake_at <= START + MINUTE + timedelta(seconds=31)
+        assert turned.wakes is not None
+        assert turned.wakes.at is not None
+        assert turned.wakes.at <= START + MINUTE + timedelta(seconds=31)
         world.wait(timedelta(seconds=31))
         world.turn()
         assert states(world, "late") == [("Missed", "DeadlineExceeded")]
@@ -273,6 +274,16 @@ class TestPools:
         (waiting,) = world.dispatches("large")
         world.write(lambda tx: requests.cancel_dispatch(tx, world.now, "default", waiting.id, "ann"))
         assert world.turns() == ["small"]
+
+    def test_all_freed_slots_are_taken_at_once(self, world: World) -> None:
+        """Two runs that end together let two others in, in the same turn."""
+        world.pool("db", 2)
+        for name in ("a", "b", "c", "d"):
+            world.add(name, schedule=at(START), concurrency=Concurrency(pools=(PoolRef("db"),)))
+        first = world.turn().opened
+        assert len(first) == 2
+        ends = [Ending(run=entry.run.name, finished_at=world.now, exit_code=0) for entry in first]
+        assert [entry.run.job for entry in world.turn(*ends).opened] == ["c", "d"]
 
     def test_a_missing_pool_defers(self, world: World) -> None:
         """A pool that does not exist is not a failure of the run."""
@@ -563,7 +574,9 @@ class TestRequests:
         world.add("tick", schedule=EVERY_MINUTE)
         until = START + timedelta(minutes=2, seconds=30)
         world.write(lambda tx: requests.hold(tx, world.now, "default", "tick", "lunch", until, "ann"))
-        assert world.turn().wake_at == until
+        wakes = world.turn().wakes
+        assert wakes is not None
+        assert (wakes.at, wakes.look_at) == (until, until)
         world.wait(timedelta(minutes=2, seconds=31))
         assert world.turns() == []
         world.wait(MINUTE)

@@ -391,16 +391,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("namespace", "name", name=op.f("uq_pools_namespace_name")),
     )
     op.create_table(
-        "run_events",
-        sa.Column("run", sa.String(length=63), nullable=False),
-        sa.Column("sequence", sa.Integer(), nullable=False),
-        sa.Column("at", sa.BigInteger(), nullable=False),
-        sa.Column("type", sa.String(length=32), nullable=False),
-        sa.Column("detail", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(["run"], ["runs.name"], name=op.f("fk_run_events_run"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("run", "sequence", name=op.f("pk_run_events")),
-    )
-    op.create_table(
         "targets",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("namespace", sa.String(length=63), nullable=False),
