@@ -13,14 +13,15 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
 BUDGET = 2 * 1024 * 1024  # bytes that may wait for the disk, over all runs of an executor
 STALL = 5.0  # seconds without a finished write after which a log is given up
 
-_BATCH = 64  # ends that are told to the loop at once
+_LINGER = 0.001  # seconds between two hand-overs to the thread: waking it for each line of each run costs more than the writing
 
 _Work = Callable[[], Callable[[], None] | None]
+_Item = tuple[int, _Work]
 
 
 class RunLog:
@@ -102,7 +103,10 @@ class LogWriter:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self._queue: SimpleQueue[tuple[int, _Work] | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[_Item] | None] = SimpleQueue()
+        self._batch: list[_Item] = []  # not handed over yet
+        self._flush_at: asyncio.Handle | None = None
+        self._flushed = float("-inf")
         self._thread: threading.Thread | None = None
         self._given = 0  # bytes; counted by the loop
         self._taken = 0  # bytes; counted by the thread
@@ -127,11 +131,13 @@ class LogWriter:
 
     def put(self, size: int, work: _Work) -> None:
         """Queue work of the given weight for the thread."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="jobwarden-runlog", daemon=True)
-            self._thread.start()
         self._given += size
-        self._queue.put((size, work))
+        self._batch.append((size, work))
+        if self.full:
+            self._flush()
+        elif self._flush_at is None:
+            wait = self._flushed + _LINGER - self.loop.time()
+            self._flush_at = self.loop.call_later(wait, self._flush) if wait > 0 else self.loop.call_soon(self._flush)
 
     def unlink(self, path: str | Path) -> None:
         """Remove a file, on the thread; one that is not there is fine."""
@@ -141,10 +147,24 @@ class LogWriter:
         """End the thread, after what is queued, or after `STALL` seconds."""
         if self._stalled is not None:
             self._stalled.cancel()
+        self._flush()
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join(STALL)
             self._thread = None
+
+    def _flush(self) -> None:
+        if self._flush_at is not None:
+            self._flush_at.cancel()
+            self._flush_at = None
+        if not self._batch:
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="jobwarden-runlog", daemon=True)
+            self._thread.start()
+        self._flushed = self.loop.time()
+        batch, self._batch = self._batch, []
+        self._queue.put(batch)
 
     def _has_room(self) -> bool:
         return self._given - self._taken < BUDGET // 2
@@ -173,22 +193,14 @@ class LogWriter:
     # On the thread:
 
     def _run(self) -> None:
-        while True:
-            item: tuple[int, _Work] | None = self._queue.get()
+        while (batch := self._queue.get()) is not None:
             done: list[Callable[[], None]] = []
-            while item is not None:
-                self._work(item, done)
-                if len(done) >= _BATCH:
-                    break
-                try:
-                    item = self._queue.get_nowait()
-                except Empty:
-                    break
-            if (done and not self._tell(done)) or item is None:
+            for size, work in batch:
+                self._work(size, work, done)
+            if done and not self._tell(done):
                 return
 
-    def _work(self, item: tuple[int, _Work], done: list[Callable[[], None]]) -> None:
-        size, work = item
+    def _work(self, size: int, work: _Work, done: list[Callable[[], None]]) -> None:
         after = work()
         self._taken += size
         if after is not None:
