@@ -116,6 +116,8 @@ class _Bench:
                 self._refused(entry)
         dispatches.done(self._tx, [(entry.run.dispatch, entry.run.name) for entry in opened], self._now)
         dispatches.claim_keys(self._tx, self._claims, self._now)
+        bounds = [(entry.run.job_id, entry.spec.alerts.max_duration) for entry in opened]
+        jobs.look_by(self._tx, [(job, self._now + bound) for job, bound in bounds if bound is not None])
         waited = [entry.run.dispatch for entry in opened if self._dispatches[entry.run.dispatch].deferrals]
         dispatches.leave(self._tx, waited, self._now)
         dispatches.defer(self._tx, self._deferrals)

@@ -15,7 +15,7 @@ from controller.domain.records import Hold, Job
 from controller.domain.states import WAITING
 from controller.finalise.facts import JobChange
 from controller.store.rows import job_of
-from controller.store.schema import dispatches, jobs, tombstones
+from controller.store.schema import Instant, dispatches, jobs, tombstones
 from controller.store.store import Tx
 
 _BACKLOG = (
@@ -203,6 +203,21 @@ def set_alert(
         .where(jobs.c.id == job_id)
         .values(alert_at=next_look, overdue_reason=reason, overdue_message=message, overdue_since=since)
     )
+
+
+def look_by(tx: Tx, looks: Sequence[tuple[int, datetime]]) -> None:
+    """Have `alerts_due` look at these jobs no later than at these instants: a run of them was opened that may take too long."""
+    if looks:
+        tx.execute(_LOOK_BY, [{"job": job, "by": by} for job, by in looks])
+
+
+_LOOK_BY = (
+    update(jobs)
+    .where(
+        jobs.c.id == bindparam("job"), or_(jobs.c.alert_at.is_(None), jobs.c.alert_at > bindparam("by", type_=Instant))
+    )
+    .values(alert_at=bindparam("by", type_=Instant))
+)
 
 
 def look_again(tx: Tx, ids: Sequence[int], now: datetime) -> None:

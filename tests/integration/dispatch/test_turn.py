@@ -730,6 +730,19 @@ class TestTelling:
         world.turn()
         assert world.job("job").overdue_reason is None
 
+    def test_a_run_that_takes_too_long_is_noticed_while_it_runs(self, world: World) -> None:
+        """alerts.maxDuration: looked at once the bound of a run that was opened has come, and Overdue ends with the run."""
+        world.add("job", schedule=EVERY_MINUTE, alerts=Alerts(max_duration=timedelta(seconds=20)))
+        world.turn()
+        world.wait(MINUTE)
+        (opened,) = world.turn().opened
+        world.wait(timedelta(seconds=20))
+        world.turn()
+        assert world.job("job").overdue_reason == "RunsTooLong"
+        world.end(opened.run, 0)
+        world.turn()
+        assert world.job("job").overdue_reason is None
+
     def test_a_watchdog_alerts_once_an_episode(self, world: World) -> None:
         """S124: exit 1 alerts, a second time only after it was well in between; its run Succeeded all the while."""
         told = (Notification((NotificationEvent.Alert,), "ops"),)
