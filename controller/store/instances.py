@@ -41,6 +41,17 @@ def renew(tx: Tx, instance: str, now: datetime, lease: timedelta) -> bool:
     return tx.execute(statement.values(lease_until=database_now(tx, now) + lease)).rowcount == 1
 
 
+def holds(tx: Tx, instance: str) -> bool:
+    """Whether this instance is alive, and stays so until the transaction ends: nobody can declare it gone meanwhile.
+
+    Always true on SQLite, where the file lock says so.
+    """
+    if tx.dialect.name != "postgresql":
+        return True
+    alive = select(instances.c.id).where(instances.c.id == instance, instances.c.state == "Live")
+    return tx.execute(alive.with_for_update(read=True, key_share=True)).first() is not None
+
+
 def retire(tx: Tx, instance: str) -> None:
     """This instance ends by itself and leaves nothing behind."""
     tx.execute(update(instances).where(instances.c.id == instance).values(state="Gone"))

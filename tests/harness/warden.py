@@ -117,7 +117,10 @@ class Warden:
 
     def start(self, *arguments: str, applied: tuple[str, ...] = ()) -> Self:
         """Start the controller on the manifests folder and wait until it can be asked and knows the jobs `applied`."""
+        said = self.log.stat().st_size if self.log.exists() else 0
         self._spawn(arguments)
+        # Its own word that it has started: a database that is left from before would answer in its place.
+        self.wait_for(lambda: b"instance" in self.log.read_bytes()[said:], "the controller to have started")
         self.wait_for(lambda: self.cli("get", "sources").code == 0, "the controller to be reachable")
         if applied:
             self.wait_for(

@@ -15,8 +15,8 @@ from controller.domain import job as jobspec
 from controller.domain.job import JobSpec, Schedule, ShellTarget
 from controller.domain.records import Approval, Dispatch, Ending, Job, Run
 from controller.schedule import plan
+from controller.store import instances, schema
 from controller.store import jobs as job_store
-from controller.store import schema
 from controller.store.rows import approval_of, dispatch_of, run_of
 from controller.store.store import Store, Tx
 
@@ -133,6 +133,13 @@ class World:
     def turn(self, *endings: Ending, slots: int = 100, owner: str | None = None) -> Turned:
         """One turn of the dispatcher."""
         given = Turn(now=self.now, owner=owner or self.owner, host="here", slots=slots, endings=endings, look=True)
+
+        def alive(tx: Tx) -> None:
+            known = tx.execute(select(schema.instances.c.id).where(schema.instances.c.id == given.owner)).first()
+            if known is None:
+                instances.register(tx, given.owner, "here", "boot", 1, self.now, timedelta(days=1))
+
+        self.write(alive)
         return self.write(lambda tx: turn(tx, given, self.new_id))
 
     def turns(self, *endings: Ending) -> list[str]:
