@@ -20,16 +20,14 @@ import msgspec
 
 from controller.base.clock import Clock
 from controller.executors import outputs, processes
-from controller.executors.output import Tail
 from controller.executors.poller import Poller
 from controller.executors.processes import Session
 from controller.executors.protocol import ExecutionRequest, ExecutionResult, Handle, OnEnd
 from controller.executors.runlog import LogWriter, RunLog
 from controller.executors.spawn import Spawned
+from controller.executors.stream import Stream
 from controller.executors.tree import Ending, Scanner, Wanted
 
-_READ = 65536  # bytes a read; what a pipe holds
-_IN_A_ROW = 4  # reads in one turn of the loop
 _DRAIN = 32  # reads after the end: a pipe holds at most 1 MiB, unless somebody goes on printing
 
 
@@ -44,46 +42,35 @@ class Facilities(msgspec.Struct, frozen=True):
     host: str
 
 
-class _Stream:
-    """Our end of one pipe."""
-
-    __slots__ = ("_poller", "fd", "tail", "watched")
-
-    def __init__(self, poller: Poller, keep: int) -> None:
-        self.fd = -1  # -1: everybody has closed the other end, and so have we
-        self.tail = Tail(keep)
-        self.watched = False
-        self._poller = poller
-
-    def watch(self, read: "Callable[[_Stream], int]") -> None:
-        """Call `read` whenever there is something; it gives the number of bytes that it took."""
-        if self.fd >= 0 and not self.watched:
-            self._poller.watch(self.fd, lambda: self._ready(read))
-            self.watched = True
-
-    def unwatch(self) -> None:
-        if self.watched:
-            self._poller.forget(self.fd)
-            self.watched = False
-
-    def close(self) -> None:
-        if self.fd >= 0:
-            self.unwatch()
-            os.close(self.fd)
-            self.fd = -1
-
-    def _ready(self, read: "Callable[[_Stream], int]") -> None:
-        # A pipe that was full is likely to be full again; more than a few in a row would hold up everybody else.
-        for _ in range(_IN_A_ROW):
-            if not self.watched or read(self) < _READ:
-                return
-
-
 class LocalExecution:
     """See `protocol.Execution`. Everything is for the event loop's thread.
 
     It has ended without a circle of references: tails of thousands of runs must not wait for the garbage collector.
     """
+
+    __slots__ = (
+        "__weakref__",
+        "_began",
+        "_code",
+        "_ended",
+        "_ending",
+        "_forget",
+        "_handle",
+        "_log",
+        "_on_end",
+        "_pid",
+        "_pidfd",
+        "_since",
+        "_stderr",
+        "_stdout",
+        "_stop_reason",
+        "_timed_out",
+        "_timer",
+        "_with",
+        "last_output_at",
+        "request",
+        "started_at",
+    )
 
     def __init__(
         self,
@@ -100,8 +87,8 @@ class LocalExecution:
         self._forget = forget
         self._began = facilities.loop.time()
         self._since = processes.now_ticks()
-        self._stdout = _Stream(facilities.poller, request.keep_bytes)
-        self._stderr = _Stream(facilities.poller, request.keep_bytes)
+        self._stdout = Stream(facilities.poller, request.keep_bytes)
+        self._stderr = Stream(facilities.poller, request.keep_bytes)
         self._log: RunLog | None = None
         self._pid: int | None = None  # None: not started
         self._code: int | None = None  # as in waitpid: negative for signals; None: not reaped
@@ -126,7 +113,7 @@ class LocalExecution:
     @property
     def output_bytes(self) -> int:
         """What was printed so far, both streams together."""
-        return self._stdout.tail.total + self._stderr.tail.total
+        return self._stdout.total + self._stderr.total
 
     def stop(self, reason: str) -> None:
         """End the whole tree: TERM, grace, KILL. See `protocol.Execution`."""
@@ -152,7 +139,15 @@ class LocalExecution:
     def not_started(self, message: str) -> None:
         """End without a process."""
         self._ended = True
-        self._deliver(self._result(start_error=message))
+        self._deliver(
+            ExecutionResult(
+                run=self.request.run,
+                started_at=self.started_at,
+                finished_at=self._with.clock.now(),
+                duration=self._duration(),
+                start_error=message,
+            )
+        )
 
     # While it runs
 
@@ -169,22 +164,17 @@ class LocalExecution:
             self._stdout.watch(self.read)
             self._stderr.watch(self.read)
 
-    def read(self, stream: _Stream) -> int:
+    def read(self, stream: Stream) -> int:
         """Take what one pipe holds, and give its length. 0: nothing now, or nothing ever again."""
-        try:
-            data = os.read(stream.fd, _READ)
-        except BlockingIOError:
-            return 0
+        data = stream.take()
         if not data:
-            stream.close()
             return 0
-        stream.tail.add(data)
         self.last_output_at = self._with.clock.now()
         if self.request.log_path is not None:
             self._write_log(data, stream)
         return len(data)
 
-    def _write_log(self, data: bytes, stream: _Stream) -> None:
+    def _write_log(self, data: bytes, stream: Stream) -> None:
         logs = self._with.logs
         if self._log is None:
             assert self.request.log_path is not None
@@ -219,14 +209,14 @@ class LocalExecution:
 
     def _wait(self, pid: int) -> None:
         """On a thread of its own, where there is no pidfd."""
-        code = _wait_for(pid, 0)
+        code = processes.reap(pid, 0)
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._with.loop.call_soon_threadsafe(self._reaped, pid, code)
 
     def _exited(self) -> None:
         """The pidfd says that the main process has ended."""
         if self._pid is not None and self._code is None:
-            self._reaped(self._pid, _wait_for(self._pid, os.WNOHANG))
+            self._reaped(self._pid, processes.reap(self._pid, os.WNOHANG))
 
     def _reaped(self, pid: int, code: int | None) -> None:
         """Read what the main process printed last, and see whether it left anything behind."""
@@ -257,10 +247,10 @@ class LocalExecution:
 
     def _finish(self) -> None:
         """Nothing is left of the run, or nothing can be done about what is: collect the result."""
-        self._drain()
+        if self._drain():
+            self._stdout.close()
+            self._stderr.close()
         self._ended = True
-        self._stdout.close()
-        self._stderr.close()
         result = self._collect()
         self._ending = None
         log, self._log = self._log, None
@@ -275,15 +265,32 @@ class LocalExecution:
 
     def _collect(self) -> ExecutionResult:
         code = self._code
+        stdout, stderr = self._stdout, self._stderr
         taken = self._take_outputs(succeeded=code == 0 and not self._timed_out and self._stop_reason is None)
         found, survivors = (0, 0) if self._ending is None else (len(self._ending.found), self._ending.survivors)
-        return self._result(
+        return ExecutionResult(
+            run=self.request.run,
+            started_at=self.started_at,
+            finished_at=self._with.clock.now(),
+            duration=self._duration(),
             exit_code=code if code is not None and code >= 0 else None,
-            signal=_signal_name(-code) if code is not None and code < 0 else None,
-            taken=taken,
+            signal=processes.signal_name(-code) if code is not None and code < 0 else None,
+            timed_out=self._timed_out,
+            cancelled=self._stop_reason is not None,
+            stop_reason=self._stop_reason,
+            stdout=stdout.data,
+            stderr=stderr.data,
+            stdout_bytes=stdout.total,
+            stderr_bytes=stderr.total,
+            truncated=stdout.truncated or stderr.truncated,
+            outputs=taken.values,
+            outputs_error=taken.error,
             leftovers=found - survivors,
             survivors=survivors + (code is None),
         )
+
+    def _duration(self) -> timedelta:
+        return timedelta(seconds=self._with.loop.time() - self._began)
 
     def _take_outputs(self, *, succeeded: bool) -> outputs.Outputs:
         """The values that the run gave; the file is removed either way."""
@@ -293,39 +300,6 @@ class LocalExecution:
         taken = outputs.take(path) if succeeded else None
         self._with.logs.unlink(path)
         return taken or outputs.NONE
-
-    def _result(
-        self,
-        *,
-        exit_code: int | None = None,
-        signal: str | None = None,
-        start_error: str | None = None,
-        taken: outputs.Outputs = outputs.NONE,
-        leftovers: int = 0,
-        survivors: int = 0,
-    ) -> ExecutionResult:
-        stdout, stderr = self._stdout.tail, self._stderr.tail
-        return ExecutionResult(
-            run=self.request.run,
-            started_at=self.started_at,
-            finished_at=self._with.clock.now(),
-            duration=timedelta(seconds=self._with.loop.time() - self._began),
-            exit_code=exit_code,
-            signal=signal,
-            timed_out=self._timed_out,
-            cancelled=self._stop_reason is not None,
-            stop_reason=self._stop_reason,
-            start_error=start_error,
-            stdout=stdout.data,
-            stderr=stderr.data,
-            stdout_bytes=stdout.total,
-            stderr_bytes=stderr.total,
-            truncated=stdout.truncated or stderr.truncated,
-            outputs=taken.values,
-            outputs_error=taken.error,
-            leftovers=leftovers,
-            survivors=survivors,
-        )
 
     def abandon(self) -> None:
         """Kill the tree as far as it is known, and never call `on_end`."""
@@ -340,7 +314,7 @@ class LocalExecution:
                 waiting = select.poll()
                 waiting.register(self._pidfd, select.POLLIN)
                 waiting.poll(1000)
-                _wait_for(self._pid, os.WNOHANG)
+                processes.reap(self._pid, os.WNOHANG)
         if self._log is not None:
             self._log.close(_nothing)
         self._close_pidfd()
@@ -354,25 +328,9 @@ class LocalExecution:
             self._pidfd = -1
 
 
-def _wait_for(pid: int, options: int) -> int | None:
-    """Reap a child: its exit code, or minus the signal; None: it still runs."""
-    try:
-        reaped, status = os.waitpid(pid, options)
-    except ChildProcessError:
-        return 255  # somebody else reaped it, which is a defect; it must not look like a success
-    return os.waitstatus_to_exitcode(status) if reaped else None
-
-
 def _nothing() -> None:
     """For what nobody waits for."""
 
 
 def _with_log(result: ExecutionResult, log: RunLog) -> ExecutionResult:
     return msgspec.structs.replace(result, log_bytes=log.size, log_truncated=log.truncated, log_error=log.error)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"SIG{number}"  # a real-time signal between the named ends

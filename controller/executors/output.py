@@ -30,7 +30,9 @@ class Tail:
     @property
     def data(self) -> bytes:
         """At most `keep` bytes, the newest, as printed."""
-        return bytes(self._data[max(0, len(self._data) - self.keep) :])
+        if len(self._data) <= self.keep:
+            return bytes(self._data)
+        return bytes(self._data[len(self._data) - self.keep :])
 
     @property
     def truncated(self) -> bool:

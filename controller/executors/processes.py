@@ -150,6 +150,23 @@ def signal_group(pgid: int, number: signal.Signals | int) -> bool:
     return True
 
 
+def reap(pid: int, options: int) -> int | None:
+    """Reap a child: its exit code, or minus the signal. None: it still runs (with os.WNOHANG)."""
+    try:
+        reaped, status = os.waitpid(pid, options)
+    except ChildProcessError:
+        return 255  # somebody else reaped it, which is a defect; it must not look like a success
+    return os.waitstatus_to_exitcode(status) if reaped else None
+
+
+def signal_name(number: int) -> str:
+    """`SIGKILL` for 9; a real-time signal between the named ends has its number. Pure."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIG{number}"
+
+
 def _within(process: Process, session: Session | None) -> bool:
     return session is not None and (session.until is None or process.start <= session.until + _SLACK)
 
