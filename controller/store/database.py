@@ -6,6 +6,7 @@ SQLite runs in WAL mode with `synchronous=FULL`; one controller a file, held by 
 replicas. Invariant: nobody gets a `Store` on a schema of another version than this program's.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -61,9 +62,12 @@ class FileLock:
 
     @classmethod
     def take(cls, database: Path, since: datetime) -> "FileLock":
-        """Hold `<database>.lock`. Errors: StoreHeld naming host, pid and since when."""
+        """Hold `<database>.lock`. Errors: StoreHeld naming host, pid and since when; StoreUnavailable where nothing can be written."""
         path = database.with_name(database.name + ".lock")
-        file = path.open("a+", encoding="utf-8")
+        try:
+            file = path.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise StoreUnavailable(f"{path} cannot be opened for writing: {error.strerror}") from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -73,17 +77,20 @@ class FileLock:
             raise StoreHeld(
                 f"{database} is held by {holder}; stop that controller first, or give another --db"
             ) from None
-        file.seek(0)
-        file.truncate()
-        json.dump(
-            {"host": socket.gethostname(), "pid": os.getpid(), "since": since.isoformat(timespec="seconds")}, file
-        )
-        file.flush()
+        # Who holds it is a courtesy; on a full disk the lock holds all the same.
+        with contextlib.suppress(OSError):
+            file.seek(0)
+            file.truncate()
+            json.dump(
+                {"host": socket.gethostname(), "pid": os.getpid(), "since": since.isoformat(timespec="seconds")}, file
+            )
+            file.flush()
         return cls(file)
 
     def release(self) -> None:
         """Give it up."""
-        self.file.close()
+        with contextlib.suppress(OSError):  # what could not be written before cannot be now
+            self.file.close()
 
 
 def _holder(text: str) -> str:
