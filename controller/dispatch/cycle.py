@@ -44,7 +44,7 @@ class Wakes(msgspec.Struct, frozen=True):
 
 class Turned(msgspec.Struct, frozen=True, kw_only=True):
     """What it did. `touched` are the jobs that look different now; `more`: there may be work that could be done at once, and then
-    nobody asked when to `wake` otherwise.
+    nobody asked when to `wake` otherwise; `unfired`: some of it needs no slots.
     """
 
     opened: tuple[OpenRun, ...]
@@ -53,6 +53,7 @@ class Turned(msgspec.Struct, frozen=True, kw_only=True):
     touched: tuple[int, ...]
     cancels: bool
     more: bool
+    unfired: bool
     wakes: Wakes | None
 
 
@@ -71,7 +72,8 @@ def turn(tx: Tx, given: Turn, new_id: Callable[[datetime], str]) -> Turned:
     # 4. Whoever waits, in order; as many as there are slots.
     judged = judge(tx, now, given.owner, given.host, given.slots, new_id, fired.touched) if given.slots > 0 else None
     looked_at = judged.looked_at if judged is not None else 0
-    more = fired.jobs == _FIRED_PER_TURN or (looked_at > 0 and looked_at == given.slots)
+    unfired = fired.jobs == _FIRED_PER_TURN
+    more = unfired or (looked_at > 0 and looked_at == given.slots)
     return Turned(
         opened=judged.opened if judged is not None else (),
         finished=finished.decided,
@@ -79,6 +81,7 @@ def turn(tx: Tx, given: Turn, new_id: Callable[[datetime], str]) -> Turned:
         touched=tuple(_touched(finished, swept, fired, judged)),
         cancels=swept.cancels or (judged is not None and judged.cancels),
         more=more,
+        unfired=unfired,
         wakes=None if more else _wakes(tx, now, can_open=given.slots > 0),
     )
 

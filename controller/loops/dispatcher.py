@@ -19,6 +19,7 @@ import msgspec
 
 from controller.base import ids
 from controller.base.clock import Clock
+from controller.base.errors import StoreUnavailable
 from controller.base.logs import event
 from controller.base.metrics import Metrics
 from controller.base.tasks import Wake
@@ -51,6 +52,10 @@ _MANY = 12
 """That many runs at once make it worth a moment to write their ends together."""
 _LINGER_S = 0.002
 _LINGERS = 2
+_BUSY = timedelta(seconds=1)
+"""While there is more to do than there are slots: how long what time alone changes may have to wait for a look."""
+_LOOK_AGAIN_S = 1.0
+"""Between two tries of a watchdog to read what the store does not give."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -97,16 +102,17 @@ class Dispatcher:
         self._wake = Wake()
         self._look = True
         self._look_at: datetime | None = None
+        self._turning = False
         self._draining = False
         self._fenced = False
         self._interrupted = False
-        self._unsure = False
+        self._unsure: list[list[OpenRun]] = []
         self._executions: dict[str, Execution] = {}
         self._young: dict[str, asyncio.TimerHandle] = {}
         self._unrecorded: set[str] = set()
         self._recording: asyncio.TimerHandle | None = None
         self._endings: list[Ending] = []
-        self._beside: set[asyncio.Task[None]] = set()
+        self._beside: dict[str, asyncio.Task[None]] = {}
         self.turned_at = clock.monotonic()
         self.asleep = False
 
@@ -132,12 +138,17 @@ class Dispatcher:
             if self._unsure:
                 await self._start_forgotten()
             while True:
-                turned = await self._turn()
+                self._turning = True
+                try:
+                    turned = await self._turn()
+                finally:
+                    self._turning = False
                 await self._linger()
-                if self._endings or (turned.more and self._slots() > 0):
+                if self._endings or turned.unfired or (turned.more and self._slots() > 0):
                     continue
                 self._look_at = turned.wakes.look_at if turned.wakes is not None else None
-                alarm.set(turned.wakes.at if turned.wakes is not None else None)
+                # Nobody has asked when to wake while more could be done than there are slots.
+                alarm.set(turned.wakes.at if turned.wakes is not None else self._clock.now() + _BUSY)
                 self.asleep = True
                 woken = await self._wake.wait(_SWEEP.total_seconds())
                 self.asleep = False
@@ -158,12 +169,14 @@ class Dispatcher:
             endings=endings,
             look=look,
         )
+        opening: list[OpenRun] = []
         try:
-            turned = await self._store.write(partial(turn, given=given, new_id=ids.new_id))
+            turned = await self._store.write(partial(_turned, given=given, opening=opening))
         except BaseException:
             # Whether it was committed is not known: endings are tried again (they are idempotent), openings are looked for.
             self._endings = endings + self._endings
-            self._look, self._unsure = True, True
+            self._look = True
+            self._unsure.append(opening)
             self.turned_at = (
                 self._clock.monotonic()
             )  # the dispatcher moves; that the store does not answer is another question
@@ -192,7 +205,8 @@ class Dispatcher:
     def _slots(self) -> int:
         if self._draining or self._fenced:
             return 0
-        return max(0, min(self._limits.running - len(self._executions), self._limits.starts - len(self._young)))
+        running = len(self._executions) + len(self._beside)
+        return max(0, min(self._limits.running - running, self._limits.starts - len(self._young)))
 
     def _start(self, opened: OpenRun) -> None:
         """Start one committed run; whatever prevents it is an ending of that run."""
@@ -210,30 +224,52 @@ class Dispatcher:
             )
         )
         if isinstance(spec.target, WatchdogTarget) and spec.target.job is not None:
-            self._begin(self._watch(opened))
+            self._begin(run, self._watch(opened))
             return
         if launch.blocks(spec):
-            self._begin(self._start_slowly(opened))
+            self._begin(run, self._start_slowly(opened))
             return
-        self._execute(run, self._launcher.prepare(run, spec))
+        try:
+            prepared = self._launcher.prepare(run, spec)
+        except Exception as error:  # noqa: BLE001 - the run is open and has to end
+            self._not_started(run, error)
+            return
+        self._execute(run, prepared)
 
     async def _start_slowly(self, opened: OpenRun) -> None:
         """Start a run whose variables are read from files: a slow disk holds up nobody else."""
         self._execute(opened.run, await asyncio.to_thread(self._launcher.prepare, opened.run, opened.spec))
+        # Somebody may have asked for its end while there was nothing to end yet.
+        self.wake()
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something beside the turns; it is kept until it ends."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._beside.add(task)
-        task.add_done_callback(self._beside.discard)
+    def _begin(self, run: Run, work: Coroutine[Any, Any, None]) -> None:
+        """Do something for an open run beside the turns; what breaks it is an ending of the run."""
+
+        async def guarded() -> None:
+            try:
+                await work
+            except Exception as error:  # noqa: BLE001 - the run is open and has to end
+                self._not_started(run, error)
+            finally:
+                self._beside.pop(run.name, None)
+                self._wake.set()
+
+        self._beside[run.name] = asyncio.get_running_loop().create_task(guarded())
 
     def _execute(self, run: Run, prepared: ExecutionRequest | str) -> None:
         """Hand a request to the executor; words instead of a request are an ending."""
+        if self._stopped:
+            self._end(self._interruption(run))
+            return
         if isinstance(prepared, str):
             now = self._clock.now()
             self._end(Ending(run=run.name, started_at=None, finished_at=now, start_error=prepared))
             return
-        execution = self._executor.start(prepared, self._on_end)
+        try:
+            execution = self._executor.start(prepared, self._on_end)
+        except Exception as error:  # noqa: BLE001 - the run is open and has to end
+            self._not_started(run, error)
+            return
         self._executions[run.name] = execution
         self._young[run.name] = asyncio.get_running_loop().call_later(_YOUNG_S, self._grown, run.name)
         self._remember_handle(run.name)
@@ -241,9 +277,30 @@ class Dispatcher:
 
     async def _watch(self, opened: OpenRun) -> None:
         """A watchdog over a job starts nothing: it compares that job's open runs with its bounds."""
-        now = self._clock.now()
-        read = partial(watching.look, opened=opened, now=now, last_output_at=self.last_output_at)
-        self._end(await self._store.read(read))
+        while not self._stopped:
+            read = partial(watching.look, opened=opened, now=self._clock.now(), last_output_at=self.last_output_at)
+            try:
+                self._end(await self._store.read(read))
+            except StoreUnavailable:
+                await asyncio.sleep(_LOOK_AGAIN_S)
+            else:
+                return
+        self._end(self._interruption(opened.run))
+
+    @property
+    def _stopped(self) -> bool:
+        """Whether everything that runs here was told to end: what comes late is not started any more."""
+        return self._fenced or (self._draining and self._interrupted)
+
+    def _interruption(self, run: Run) -> Ending:
+        """The end of an open run that will not be started here."""
+        return Ending(run=run.name, finished_at=self._clock.now(), interrupted=Reason.Interrupted)
+
+    def _not_started(self, run: Run, error: Exception) -> None:
+        """Something broke that promised not to; the run ends, and the controller goes on."""
+        event(_log, "a run could not be started", logging.ERROR, error=error, run=run.name, job=run.job)
+        why = f"it could not be started: {type(error).__name__}: {error}"
+        self._end(Ending(run=run.name, finished_at=self._clock.now(), start_error=why))
 
     def _on_end(self, result: ExecutionResult) -> None:
         self._executions.pop(result.run, None)
@@ -319,19 +376,26 @@ class Dispatcher:
             self._store.submit(partial(runs.record_handles, handles=handles))
 
     async def _cancel_requested(self) -> None:
-        wanted = await self._store.read(partial(runs.cancel_requested, owner=self._identity.owner))
+        try:
+            wanted = await self._store.read(partial(runs.cancel_requested, owner=self._identity.owner))
+        except BaseException:
+            self._look = True
+            raise
         for run, by in wanted.items():
             execution = self._executions.get(run)
             if execution is not None:
                 execution.stop(by)
 
     async def _start_forgotten(self) -> None:
-        """Start what was opened in a turn whose commit was not confirmed: we know that nobody has started it."""
+        """Start what was opened in turns whose commit was not confirmed, if it was committed: nobody has started it.
+
+        Only those: what else is ours was taken over from others, or is being started beside the turns.
+        """
         mine = await self._store.read(partial(runs.live_of, owner=self._identity.owner))
-        ended = {ending.run for ending in self._endings}
-        self._unsure = False
+        opened_here = {opened.run.name for opening in self._unsure for opened in opening}
+        self._unsure.clear()
         for opened in mine:
-            if opened.run.name not in self._executions and opened.run.name not in ended:
+            if opened.run.name in opened_here:
                 self._start(opened)
 
     async def idle(self) -> bool:
@@ -349,11 +413,15 @@ class Dispatcher:
                     at=self._clock.now(), kind=StoryKind.Draining, message=f"waiting for {len(self._executions)} runs"
                 )
             )
-        await self._wait_for(lambda: not self._executions and not self._endings, patience)
+        await self._wait_for(self._nothing_open, patience)
         self.interrupt()
         # Every execution ends within its grace; a database that stays away must not keep us for ever.
         await self._wait_for(lambda: not self._executions, None)
-        await self._wait_for(lambda: not self._executions and not self._endings, _WRITE_ENDS)
+        await self._wait_for(self._nothing_open, _WRITE_ENDS)
+
+    def _nothing_open(self) -> bool:
+        # A turn in progress may be writing ends, or be about to start what it has opened.
+        return not self._turning and not self._executions and not self._beside and not self._endings
 
     def interrupt(self) -> None:
         """End everything that runs here, as interruptions: `onInterruption` decides what follows."""
@@ -388,6 +456,13 @@ class Dispatcher:
             if deadline is not None and self._clock.monotonic() >= deadline:
                 return
             await asyncio.sleep(0.02)
+
+
+def _turned(tx: Tx, given: Turn, opening: list[OpenRun]) -> Turned:
+    """A turn that leaves behind what it wants to open, for whoever never learns whether it was committed."""
+    turned = turn(tx, given, ids.new_id)
+    opening += turned.opened
+    return turned
 
 
 def _nothing_left(tx: Tx) -> bool:
