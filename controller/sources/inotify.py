@@ -1,6 +1,6 @@
 """The kernel's file events, on a file descriptor that the event loop can wait for.
 
-`watch` uses it on Linux. watchfiles, which serves other systems, polls its own queue every few milliseconds: that is hundreds of wake-ups a second
+`watch` uses it on Linux. watchfiles, which serves other systems, polls its own queue every few milliseconds: that is dozens of wake-ups a second
 in a controller that has nothing to do. Source: inotify(7).
 """
 
