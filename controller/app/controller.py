@@ -349,7 +349,7 @@ class _Controller:
 
     async def _stop_when_idle(self, outbox: OutboxLoop) -> None:
         for loop in self._sources:
-            await loop.synced.wait()
+            await loop.looked_after.wait()
         while outbox.in_flight or not await self._dispatcher.idle():
             await asyncio.sleep(_IDLE_LOOK_S)
         self._supervisor.stop()

@@ -13,6 +13,7 @@ from controller.base.clock import Clock
 from controller.base.logs import event
 from controller.base.metrics import Metrics
 from controller.domain.story import StoryEvent, StoryKind, Tell
+from controller.loops.lease import LEASE
 from controller.reconcile.pipeline import Outcome, Reconciler
 from controller.sources.snapshot import Hint
 from controller.store import serving
@@ -51,6 +52,9 @@ class SourceLoop:
         self._lock = asyncio.Lock()
         self._told: tuple[object, ...] | None = None
         self.synced = asyncio.Event()
+        """It was read here, or belongs to another instance."""
+        self.looked_after = asyncio.Event()
+        """It was read here, or belongs to another instance that has outlived a lease: one that died a moment ago would not."""
 
     @property
     def name(self) -> str:
@@ -59,9 +63,12 @@ class SourceLoop:
 
     async def run(self) -> None:
         """Until cancelled. Errors: StoreUnavailable."""
+        began = self._clock.monotonic()
         while not await self._claim():
             # Somebody else reconciles it; our part is to dispatch.
             self.synced.set()
+            if self._clock.monotonic() - began > (LEASE + _OWNED_BY_OTHERS).total_seconds():
+                self.looked_after.set()
             await asyncio.sleep(_OWNED_BY_OTHERS.total_seconds())
         await self._sync(None)
         async for hint in self._reconciler.hints():
@@ -86,6 +93,7 @@ class SourceLoop:
         self._metrics.source_synced(self.name, result=_result(outcome), duration=took, at=self._clock.now())
         self._report(outcome)
         self.synced.set()
+        self.looked_after.set()
         if outcome.changed or outcome.intents or outcome.touched:
             self._changed(outcome)
 
