@@ -37,8 +37,9 @@ stale: .venv/installed-dev ## Generated files are what the models say
 fast: .venv/installed-dev ## The quick tests only
 	$(BIN)/python -m pytest tests/unit -q -n $(WORKERS)
 
-generate: .venv/installed-dev ## Write schemas/ and crds/ from the models
+generate: .venv/installed-dev ## Write schemas/ and crds/ from the models, and the generated tables of the documents
 	$(BIN)/jobwarden schema generate
+	$(BIN)/python -m tests.contract.generate
 
 bench: .venv/installed-dev ## Measure beside limits and rivals; prints ratios
 	$(BIN)/python -m tests.performance
