@@ -16,7 +16,7 @@ from controller.dispatch.sweep import Swept
 from controller.domain.records import Ending
 from controller.domain.story import StoryEvent
 from controller.finalise.facts import Finalisation
-from controller.store import wakes
+from controller.store import instances, wakes
 from controller.store.runs import OpenRun
 from controller.store.store import Tx
 
@@ -70,7 +70,9 @@ def turn(tx: Tx, given: Turn, new_id: Callable[[datetime], str]) -> Turned:
     # 3. Instants that have come.
     fired = fire(tx, now, _FIRED_PER_TURN, new_id)
     # 4. Whoever waits, in order; as many as there are slots.
-    judged = judge(tx, now, given.owner, given.host, given.slots, new_id, fired.touched) if given.slots > 0 else None
+    # Whoever was declared gone while it was frozen opens nothing: what it opened would belong to nobody.
+    may_open = given.slots > 0 and instances.holds(tx, given.owner)
+    judged = judge(tx, now, given.owner, given.host, given.slots, new_id, fired.touched) if may_open else None
     looked_at = judged.looked_at if judged is not None else 0
     unfired = fired.jobs == _FIRED_PER_TURN
     more = unfired or (looked_at > 0 and looked_at == given.slots)
