@@ -5,7 +5,7 @@ transaction. Invariant: every instant of a schedule ends up in exactly one dispa
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -64,9 +64,10 @@ def _owed(job: Job, now: datetime, new_id: NewId, waiting: int) -> tuple[list[Di
     schedule = job.spec.schedule
     if schedule is None or job.completed_at is not None or job.spec.suspend or job.hold is not None:
         return [], _move(job, job.fired_through, None, job.completed_at)
-    owed = plan.due(_rule(schedule, job), job.key, job.fired_through, now, job.anchor_at)
+    owed = _due(schedule, job, now)
     rows = [_missed(job, schedule, owed.missed, now, new_id)] if owed.missed is not None else []
-    late, previous = len(owed.fire) > 1, job.last_instant
+    late = len(owed.fire) > 1 and schedule.catch_up is CatchUp.All
+    previous = job.last_instant
     for instant in owed.fire:
         row = _pending(job, schedule, instant, now, new_id, catch_up=late)
         row = msgspec.structs.replace(row, previous=previous)
@@ -82,9 +83,12 @@ def _owed(job: Job, now: datetime, new_id: NewId, waiting: int) -> tuple[list[Di
     return rows, {**_move(job, max(job.fired_through, now), owed.next, ended), "last": previous}
 
 
-def _rule(schedule: Schedule, job: Job) -> Schedule:
-    """After an error backoff the latest instant fires, whatever `catchUp` says of outages."""
-    return msgspec.structs.replace(schedule, catch_up=CatchUp.Latest) if job.backoff_until is not None else schedule
+def _due(schedule: Schedule, job: Job, now: datetime) -> plan.Due:
+    """What the schedule owes; after an error backoff only the latest instant, whatever `catchUp` says of outages."""
+    if job.backoff_until is None:
+        return plan.due(schedule, job.key, job.fired_through, now, job.anchor_at)
+    latest = msgspec.structs.replace(schedule, catch_up=CatchUp.Latest)
+    return plan.due(latest, job.key, job.fired_through, now, job.anchor_at, on_time=timedelta(0))
 
 
 def _move(job: Job, through: datetime, following: datetime | None, completed: datetime | None) -> dict[str, Any]:

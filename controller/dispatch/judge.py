@@ -21,7 +21,7 @@ from controller.guards.verdicts import Allow, Ask, Defer, Miss, Replace, Skip, V
 from controller.store import approvals, dispatches, jobs, outbox, pools, runs
 from controller.store.runs import NewRun, OpenRun
 from controller.store.store import Tx
-from controller.store.world import Board
+from controller.store.world import Board, goes_first
 
 NewId = Callable[[datetime], str]
 
@@ -80,7 +80,7 @@ class _Bench:
         self._deferrals: list[dispatches.Deferral] = []
         self._ends: list[dispatches.End] = []
         self._asked: list[Approval] = []
-        self._claims: list[tuple[Dispatch, datetime]] = []
+        self._missed: list[int] = []
         self._told: list[OutboxItem] = []
         self._news: list[StoryEvent] = []
         self._touched: set[int] = set()
@@ -111,20 +111,24 @@ class _Bench:
         """Write everything that was noted."""
         accepted = runs.open_all(self._tx, self._new)
         opened = [entry for entry in self._new if entry.run.name in accepted]
+        for entry in opened:
+            if entry.spec.notifications:
+                notice = tell.of_run(NotificationEvent.Started, entry.run, entry.spec.description, self._now)
+                self._told += tell.items(entry.spec, notice, entry.run.name, self._now, self._new_id)
         for entry in self._new:
             if entry.run.name not in accepted:
                 self._refused(entry)
         dispatches.done(self._tx, [(entry.run.dispatch, entry.run.name) for entry in opened], self._now)
-        dispatches.claim_keys(self._tx, self._claims, self._now)
         bounds = [(entry.run.job_id, entry.spec.alerts.max_duration) for entry in opened]
         jobs.look_by(self._tx, [(job, self._now + bound) for job, bound in bounds if bound is not None])
         waited = [entry.run.dispatch for entry in opened if self._dispatches[entry.run.dispatch].deferrals]
         dispatches.leave(self._tx, waited, self._now)
-        dispatches.defer(self._tx, self._deferrals)
+        dispatches.defer(self._tx, self._deferrals, self._now)
         dispatches.end(self._tx, self._ends, self._now)
+        jobs.unhealthy(self._tx, self._missed)
         approvals.ask(self._tx, self._asked)
         asked = [(approval.dispatch, approval.name, approval.message) for approval in self._asked]
-        dispatches.await_approval(self._tx, asked, Reason.AwaitingApproval)
+        dispatches.await_approval(self._tx, asked, Reason.AwaitingApproval, self._now)
         outbox.enqueue(self._tx, self._told)
         return Judged(
             looked_at,
@@ -137,22 +141,28 @@ class _Bench:
     def _open(self, dispatch: Dispatch, job: Job, board: Board) -> None:
         run = run_of(dispatch, job, self._now, self._owner, self._host)
         if job.spec.concurrency.pools and not pools.hold(self._tx, run.name, board.wanted(job)):
-            self._defer(dispatch, Reason.StoreConflict, Reason.StoreConflict.sentence, self._now + _CONFLICT_PAUSE, ())
+            self._conflict(dispatch)
+            return
+        if dispatch.key is not None and not dispatches.claim_key(
+            self._tx, dispatch, self._now + KEY_LIFETIME, self._now
+        ):
+            pools.release(self._tx, {run.name})
+            self._conflict(dispatch)
             return
         board.opened(dispatch, job)
         self._dispatches[dispatch.id] = dispatch
         self._new.append(NewRun(run, job.spec, job.effective_digest))
-        if dispatch.key is not None:
-            self._claims.append((dispatch, self._now + KEY_LIFETIME))
-        if job.spec.notifications:
-            notice = tell.of_run(NotificationEvent.Started, run, job.spec.description, self._now)
-            self._told += tell.items(job.spec, notice, run.name, self._now, self._new_id)
 
     def _refused(self, entry: NewRun) -> None:
         """The database knows of an open run that we did not see."""
         pools.release(self._tx, {entry.run.name})
         dispatch = self._dispatches[entry.run.dispatch]
-        self._claims = [claim for claim in self._claims if claim[0].id != dispatch.id]
+        if dispatch.key is not None:
+            dispatches.unclaim_key(self._tx, dispatch)
+        self._conflict(dispatch)
+
+    def _conflict(self, dispatch: Dispatch) -> None:
+        """Another replica was faster; look again when it has committed."""
         self._defer(dispatch, Reason.StoreConflict, Reason.StoreConflict.sentence, self._now + _CONFLICT_PAUSE, ())
 
     def _defer(
@@ -165,6 +175,8 @@ class _Bench:
     def _end(self, dispatch: Dispatch, job: Job, state: DispatchState, reason: Reason, message: str) -> None:
         self._ends.append(dispatches.End(dispatch.id, state, reason, message))
         missed = state is DispatchState.Missed
+        if missed:
+            self._missed.append(job.id)
         event = NotificationEvent.Missed if missed else NotificationEvent.Skipped
         if job.spec.notifications:
             notice = tell.of_dispatch(event, dispatch, job.spec.description, self._now, reason, message)
@@ -202,7 +214,7 @@ class _Bench:
         older = [
             other
             for other in dispatches.waiting_of(self._tx, job.id)
-            if other.id != dispatch.id and (other.scheduled_for, other.id) < (dispatch.scheduled_for, dispatch.id)
+            if other.id != dispatch.id and goes_first(other, dispatch)
         ]
         why = f"replaced by the dispatch for {dispatch.scheduled_for.isoformat()}"
         self._ends += [dispatches.End(other.id, DispatchState.Cancelled, Reason.Replaced, why) for other in older]
@@ -268,7 +280,7 @@ def approval_for(dispatch: Dispatch, job: Job, message: str, now: datetime) -> A
     if dispatch.cause is Cause.Schedule and schedule is not None and schedule.starting_deadline is not None:
         expires_at = min(expires_at, dispatch.scheduled_for + schedule.starting_deadline)
     return Approval(
-        name=ids.run_name(job.name, job.uid, f"approval of {dispatch.id} for {job.effective_digest}", dispatch.attempt),
+        name=ids.run_name(job.name, job.uid, f"approval of {dispatch.id} asked {now.isoformat()}", dispatch.attempt),
         namespace=job.namespace,
         job=job.name,
         job_id=job.id,

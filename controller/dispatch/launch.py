@@ -43,7 +43,7 @@ class Launcher:
             if isinstance(found, Unreadable):
                 return found.message
             declared = found.values
-        output_path = self._output_dir / run.name
+        output_path = f"{self._output_dir}/{run.name}"
         facts = environment.RunFacts(
             run=run.name,
             job=run.job,
@@ -54,7 +54,7 @@ class Launcher:
             scheduled_for=run.scheduled_for,
             previous_scheduled_for=run.previous,
             triggered_by=run.parents,
-            output_path=str(output_path),
+            output_path=output_path,
             parameters=run.parameters,
         )
         return ExecutionRequest(
@@ -104,7 +104,7 @@ def _note(result: ExecutionResult) -> str | None:
     if result.survivors:
         notes.append(f"{result.survivors} processes of it could not be ended")
     if result.log_error is not None:
-        notes.append(f"its run log is incomplete: {result.log_error}")
+        notes.append(result.log_error)
     return "; ".join(notes) or None
 
 

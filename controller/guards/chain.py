@@ -88,7 +88,8 @@ def _pools(facts: Facts) -> Verdict | None:
                 Reason.PoolNotFound,
                 f"{pool.key.removeprefix('pool:')} does not exist",
                 _later(facts),
-                _pool_keys(facts),
+                # Not in line for the others: nobody shall wait behind something that may never come.
+                (pool.key,),
             )
     for pool in facts.pools:
         if pool.ahead or pool.held + pool.wanted > (pool.slots or 0):

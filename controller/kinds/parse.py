@@ -100,12 +100,13 @@ class _File:
         self._skipped += len(items) - len(ours)
         if document.problems and ours:
             identity = self._identity(ours[0][1]) if len(ours) == 1 else _NOBODY
-            self._errors.extend(_yaml_error(self._path, problem, identity) for problem in document.problems)
+            positions = Positions(self._text, document)
+            self._errors.extend(_yaml_error(self._path, problem, identity, positions) for problem in document.problems)
             self._complete = self._complete and identity.certain
             return
-        positions = _Lazy(self._text, document)
+        lazy = _Lazy(self._text, document)
         for pointer, value in ours:
-            self._add_one(positions, pointer, value)
+            self._add_one(lazy, pointer, value)
 
     def _add_one(self, positions: _Lazy, pointer: str, value: dict[str, Any]) -> None:
         kind, findings = admission.admit(value, self._allowed_kinds)
@@ -171,7 +172,9 @@ def _fits_a_line(text: Any) -> TypeGuard[str]:
     return isinstance(text, str) and 0 < len(text) <= 253 and text.isprintable()
 
 
-def _yaml_error(path: str, problem: yaml.Problem, identity: _Identity | None) -> ManifestError:
+def _yaml_error(
+    path: str, problem: yaml.Problem, identity: _Identity | None, positions: Positions | None = None
+) -> ManifestError:
     who = identity or _NOBODY
     return ManifestError(
         file=path,
@@ -180,6 +183,7 @@ def _yaml_error(path: str, problem: yaml.Problem, identity: _Identity | None) ->
         reason=problem.reason,
         message=problem.message,
         hint=problem.hint,
+        pointer=positions.at(problem.line, problem.column) if positions is not None else "",
         kind=who.kind,
         namespace=who.namespace,
         name=who.name,

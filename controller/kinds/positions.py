@@ -48,6 +48,20 @@ class Positions:
             place = inner
         return place.line, place.column
 
+    def at(self, line: int, column: int) -> str:
+        """The pointer of what stands at a place: of the last key or item that begins there or before it."""
+        best, where = (0, 0), ""
+        waiting = [("", self._root)]
+        while waiting:
+            pointer, place = waiting.pop()
+            if best <= (place.line, place.column) <= (line, column):
+                best, where = (place.line, place.column), pointer
+            waiting += [
+                (f"{pointer}/{token.replace('~', '~0').replace('/', '~1')}", inner)
+                for token, inner in place.children.items()
+            ]
+        return where
+
     def _place(self, at: Any, event: Any) -> Place:
         children: dict[str, Place] = {}
         if isinstance(event, AliasEvent):

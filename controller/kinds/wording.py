@@ -225,8 +225,13 @@ def _union(pointer: str, error: Any) -> Finding:
         pointer,
         Reason.OneOf,
         f"{word} one of {', '.join(fields)} may be given, not {' and '.join(given)}",
-        "Keep one of them",
+        _UNION_HINTS.get(frozenset(given), "Keep one of them"),
     )
+
+
+_UNION_HINTS = {
+    frozenset({"schedule", "trigger"}): "Keep one of them; to start some time after the parents, write trigger.delay",
+}
 
 
 def _one_of(fields: Sequence[str]) -> str:

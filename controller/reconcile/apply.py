@@ -140,6 +140,7 @@ class _Apply:
         resources.replace_triggers(self._tx, (), triggers)
         stored = [(document, number) for document, number in zip(documents, numbers, strict=True)]
         resources.insert_pools(self._tx, [_pool(one, number) for one, number in stored if one.entry.key.kind in POOLS])
+        self._wake_pools([one.entry for one in documents if one.entry.key.kind in POOLS])
         resources.insert_targets(self._tx, [_target(one, number) for one, number in stored if _is_target(one)])
 
     def _new_resource(self, document: Document, uid: str) -> dict[str, Any]:
@@ -223,7 +224,7 @@ class _Apply:
         }
 
     def _wake_pools(self, pools: Sequence[Entry]) -> None:
-        """Whoever waits for slots of a pool that has another size looks again."""
+        """Whoever waits for slots of a pool that is new, or has another size, looks again."""
         freed = {f"pool:{entry.key.namespace}/{entry.key.name}": entry.facts.slots for entry in pools}
         dispatches.wake(self._tx, freed, self._now)
 

@@ -77,8 +77,8 @@ def run(record: Run) -> Shape:
             "signal": record.signal,
             "outputs": dict(record.outputs),
             "output": {
-                "stdout": printed(record.output.stdout),
-                "stderr": printed(record.output.stderr),
+                "stdout": printed(record.output.stdout, cut=record.output.truncated),
+                "stderr": printed(record.output.stderr, cut=record.output.truncated),
                 "bytes": record.output.bytes,
                 "truncated": record.output.truncated,
             },

@@ -63,9 +63,18 @@ def until(instant: datetime | None, now: datetime) -> str:
     return age(left) if left > timedelta(0) else "now"
 
 
-def printed(data: bytes) -> str:
-    """What a process printed, as text: whatever is not UTF-8 is shown as U+FFFD."""
-    return data.decode("utf-8", "replace")
+def printed(data: bytes, *, cut: bool = False) -> str:
+    """What a process printed, as text: whatever is not UTF-8 is shown as U+FFFD.
+
+    `cut`: the beginning is missing; a character that the cut went through is left out whole.
+    """
+    start = 0
+    if cut:
+        # A character continues for at most three bytes (RFC 3629).
+        start = next(
+            (index for index, byte in enumerate(data[:3]) if byte & 0b1100_0000 != 0b1000_0000), min(3, len(data))
+        )
+    return data[start:].decode("utf-8", "replace")
 
 
 def _two(large: int, unit: str, small: int, lesser: str) -> str:

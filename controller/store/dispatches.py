@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 import msgspec
 from sqlalchemy import bindparam, delete, func, insert, or_, select, tuple_, update
@@ -10,11 +9,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from controller.domain.records import Dispatch
 from controller.domain.states import DISPATCH, WAITING, Cause, DispatchState, sources_of
+from controller.guards.chain import job_key
 from controller.store.rows import dispatch_of, dispatch_values
 from controller.store.schema import dispatches, idempotency_keys, instances, jobs, waits
 from controller.store.store import Tx
 
 _WAITING = tuple(state.value for state in WAITING)
+_CHUNK = 500
+"""Ids in one question: databases bound the parameters of a statement."""
 
 # Claiming and ending happen in one transaction while no gate talks to the outside, so Pending counts as claimed by us (DECISIONS 7).
 # (An OR, because executemany takes no list of its own for IN.)
@@ -83,34 +85,39 @@ class Waiter(msgspec.Struct, frozen=True):
     dispatch: str
 
 
+_AWAITED = select(waits.c.key).where(waits.c.key.in_(bindparam("keys", expanding=True))).distinct()
 _WAITERS = (
-    select(waits.c.key, dispatches.c.priority, dispatches.c.scheduled_for, dispatches.c.id)
-    .join(dispatches, dispatches.c.id == waits.c.dispatch)
-    .where(waits.c.key.in_(bindparam("keys", expanding=True)), dispatches.c.state == DispatchState.Pending.value)
+    select(dispatches.c.priority, dispatches.c.scheduled_for, dispatches.c.id)
+    .join(waits, dispatches.c.id == waits.c.dispatch)
+    .join(jobs, jobs.c.id == dispatches.c.job_id)
+    .where(
+        waits.c.key == bindparam("key"),
+        dispatches.c.state == DispatchState.Pending.value,
+        # Who may not run at all stands in nobody's way.
+        jobs.c.blocked_reason.is_(None),
+        jobs.c.hold_reason.is_(None),
+    )
+    .order_by(dispatches.c.priority.desc(), dispatches.c.scheduled_for, dispatches.c.id)
+    .limit(bindparam("most"))
 )
 
 
-def waiters(tx: Tx, keys: Collection[str]) -> list[Waiter]:
-    """Who waits for these keys, first in line first."""
-    if not keys:
+def waiters(tx: Tx, wanted: Mapping[str, int]) -> list[Waiter]:
+    """Who waits for these keys, of each key as many as are asked for, first in line first; without those that may not run at all."""
+    if not wanted:
         return []
-    found = [
-        Waiter(row.key, (-row.priority, row.scheduled_for, row.id), row.id)
-        for row in tx.execute(_WAITERS, {"keys": list(keys)})
-    ]
-    return sorted(found, key=lambda waiter: waiter.order)
+    found: list[Waiter] = []
+    for key in tx.execute(_AWAITED, {"keys": list(wanted)}).scalars().all():
+        found += [
+            Waiter(key, (-row.priority, row.scheduled_for, row.id), row.id)
+            for row in tx.execute(_WAITERS, {"key": key, "most": wanted[key]})
+        ]
+    return found
 
 
 def wake(tx: Tx, freed: Mapping[str, int], now: datetime) -> None:
     """Let the first in line for each key look again now: as many as the places that were freed."""
-    if not freed:
-        return
-    left = dict(freed)
-    chosen: set[str] = set()
-    for waiter in waiters(tx, freed.keys()):
-        if left[waiter.key] > 0:
-            left[waiter.key] -= 1
-            chosen.add(waiter.dispatch)
+    chosen = {waiter.dispatch for waiter in waiters(tx, freed)}
     if chosen:
         tx.execute(
             update(dispatches)
@@ -158,10 +165,13 @@ class Deferral(msgspec.Struct, frozen=True):
     waits: tuple[str, ...] = ()
 
 
-def defer(tx: Tx, deferrals: Sequence[Deferral]) -> None:
-    """Put dispatches back into the queue."""
+def defer(tx: Tx, deferrals: Sequence[Deferral], now: datetime) -> None:
+    """Put dispatches back into the queue; where one leaves a line for another, the next in line looks again."""
     if not deferrals:
         return
+    kept = {(d.dispatch, key) for d in deferrals for key in d.waits}
+    query = select(waits.c.dispatch, waits.c.key).where(waits.c.dispatch.in_([d.dispatch for d in deferrals]))
+    left = {row.key for row in tx.execute(query) if (row.dispatch, row.key) not in kept}
     tx.execute(
         _DEFER,
         [{"dispatch": d.dispatch, "why": d.reason, "words": d.message, "until": d.not_before} for d in deferrals],
@@ -170,6 +180,7 @@ def defer(tx: Tx, deferrals: Sequence[Deferral]) -> None:
     rows = [{"dispatch": d.dispatch, "key": key} for d in deferrals for key in dict.fromkeys(d.waits)]
     if rows:
         tx.execute(insert(waits), rows)
+    wake(tx, dict.fromkeys(left, 1), now)
 
 
 def forget_waits(tx: Tx, ids: Collection[str]) -> None:
@@ -198,21 +209,30 @@ def end(tx: Tx, ends: Sequence[End], now: datetime) -> None:
         )
         chosen = [e for e in ends if e.state is state]
         tx.execute(statement, [{"dispatch": e.dispatch, "why": e.reason, "words": e.message} for e in chosen])
-    leave(tx, [e.dispatch for e in ends], now)
+    ids = [e.dispatch for e in ends]
+    leave(tx, ids, now)
+    busy = {
+        job
+        for start in range(0, len(ids), _CHUNK)
+        for job in tx.execute(
+            select(dispatches.c.job_id).where(dispatches.c.id.in_(ids[start : start + _CHUNK]))
+        ).scalars()
+    }
+    wake(tx, {job_key(job): 1 for job in busy}, now)
 
 
-def leave(tx: Tx, ids: Collection[str], now: datetime) -> None:
+def leave(tx: Tx, ids: Sequence[str], now: datetime) -> None:
     """Take dispatches that ended or moved on out of every line, and let the next in line look again."""
-    if not ids:
-        return
-    keys = set(tx.execute(select(waits.c.key).where(waits.c.dispatch.in_(ids))).scalars())
-    if keys:
-        forget_waits(tx, ids)
-        wake(tx, dict.fromkeys(keys, 1), now)
+    for start in range(0, len(ids), _CHUNK):
+        chunk = ids[start : start + _CHUNK]
+        keys = set(tx.execute(select(waits.c.key).where(waits.c.dispatch.in_(chunk))).scalars())
+        if keys:
+            forget_waits(tx, chunk)
+            wake(tx, dict.fromkeys(keys, 1), now)
 
 
-def await_approval(tx: Tx, asked: Sequence[tuple[str, str, str]], reason: str) -> None:
-    """Dispatches that wait for a decision: (dispatch, approval, message)."""
+def await_approval(tx: Tx, asked: Sequence[tuple[str, str, str]], reason: str, now: datetime) -> None:
+    """Dispatches that wait for a decision: (dispatch, approval, message); they stand in no line meanwhile."""
     for dispatch, approval, message in asked:
         tx.execute(
             update(dispatches)
@@ -225,7 +245,7 @@ def await_approval(tx: Tx, asked: Sequence[tuple[str, str, str]], reason: str) -
                 owner=None,
             )
         )
-    forget_waits(tx, [dispatch for dispatch, _, _ in asked])
+    leave(tx, [dispatch for dispatch, _, _ in asked], now)
 
 
 def approved(tx: Tx, dispatch: str, now: datetime) -> bool:
@@ -264,7 +284,8 @@ def look_now(tx: Tx, job_id: int, now: datetime) -> None:
             dispatches.c.job_id == job_id,
             dispatches.c.state == DispatchState.Pending.value,
             dispatches.c.not_before > now,
-            dispatches.c.reason == "Held",
+            # Not those that wait for their own time: a retry's backoff, a chain's delay.
+            dispatches.c.deferrals > 0,
         )
         .values(not_before=now)
     )
@@ -296,17 +317,28 @@ def key_holders(tx: Tx, keys: Collection[tuple[str, str, str]], now: datetime) -
     return {(row.namespace, row.job, row.key): row.dispatch for row in tx.execute(query)}
 
 
-def claim_keys(tx: Tx, claims: Sequence[tuple[Dispatch, datetime]], now: datetime) -> None:
-    """Record that these dispatches used their keys, until the given instants. An expired claim makes room."""
-    for dispatch, expires_at in claims:
-        identity: dict[str, Any] = {"namespace": dispatch.namespace, "job": dispatch.job, "key": dispatch.key}
-        table = idempotency_keys
-        tx.execute(
-            delete(table).where(
-                table.c.namespace == dispatch.namespace,
-                table.c.job == dispatch.job,
-                table.c.key == dispatch.key,
-                table.c.expires_at <= now,
-            )
+def claim_key(tx: Tx, dispatch: Dispatch, expires_at: datetime, now: datetime) -> bool:
+    """Record that this dispatch uses its key, until the given instant; False when another does, whom we did not see. An expired claim makes room."""
+    table = idempotency_keys
+    tx.execute(
+        delete(table).where(
+            table.c.namespace == dispatch.namespace,
+            table.c.job == dispatch.job,
+            table.c.key == dispatch.key,
+            table.c.expires_at <= now,
         )
-        tx.execute(insert(table).values(**identity, dispatch=dispatch.id, expires_at=expires_at))
+    )
+    dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
+    claim = dialect.insert(table).values(
+        namespace=dispatch.namespace,
+        job=dispatch.job,
+        key=dispatch.key,
+        dispatch=dispatch.id,
+        expires_at=expires_at,
+    )
+    return tx.execute(claim.on_conflict_do_nothing().returning(table.c.dispatch)).first() is not None
+
+
+def unclaim_key(tx: Tx, dispatch: Dispatch) -> None:
+    """Give a key back: no run was opened for this dispatch."""
+    tx.execute(delete(idempotency_keys).where(idempotency_keys.c.dispatch == dispatch.id))

@@ -38,7 +38,8 @@ class Board:
         self.pending_approvals = approvals.pending_counts(tx, gated)
         self.pools: dict[PoolId, Pool] = pools.get(tx, wanted)
         self.held = {key: pool.held for key, pool in self.pools.items()}
-        self.waiters: list[Waiter] = dispatches.waiters(tx, {pool_key(key) for key in wanted})
+        # Everybody of the batch may leave the line, so one more than that says who is ahead.
+        self.waiters: list[Waiter] = dispatches.waiters(tx, {pool_key(key): len(batch) + 1 for key in wanted})
         self.key_holders = dispatches.key_holders(tx, keys, now)
 
     def facts(self, dispatch: Dispatch, job: Job) -> Facts:
@@ -52,7 +53,7 @@ class Board:
             effective_digest=job.effective_digest,
             hold=job.hold,
             live=self.live.get(job.id, 0),
-            ahead=any(_goes_first(other, dispatch) for other in others),
+            ahead=any(goes_first(other, dispatch) for other in others),
             waiting=len(others),
             approval=self.approvals.get(dispatch.approval) if dispatch.approval is not None else None,
             pending_approvals=self.pending_approvals.get(job.id, 0),
@@ -86,8 +87,9 @@ class Board:
         self.pending_approvals[job.id] = self.pending_approvals.get(job.id, 0) + 1
 
     def waits(self, dispatch: Dispatch, keys: tuple[str, ...]) -> None:
-        """This dispatch stands in line for these keys."""
+        """This dispatch stands in line for these keys, and for no others."""
         order = (-dispatch.priority, dispatch.scheduled_for, dispatch.id)
+        self.waiters = [w for w in self.waiters if w.dispatch != dispatch.id]
         self.waiters += [Waiter(key, order, dispatch.id) for key in keys]
 
     def _pool(self, dispatch: Dispatch, job: Job, ref: PoolRef) -> PoolFacts:
@@ -109,7 +111,7 @@ def pool_key(identity: PoolId) -> str:
     return f"pool:{identity[0]}/{identity[1]}"
 
 
-def _goes_first(other: Waiting, dispatch: Dispatch) -> bool:
+def goes_first(other: Waiting | Dispatch, dispatch: Dispatch) -> bool:
     """Whether `other` stands before this dispatch: retries and replays do, then the older instant."""
     if (other.cause in _FOLLOW_UPS) != (dispatch.cause in _FOLLOW_UPS):
         return other.cause in _FOLLOW_UPS
