@@ -28,7 +28,7 @@ class ExecutionRequest(msgspec.Struct, frozen=True, kw_only=True):
         None  # run log, made when the first output arrives; None: no log. (A str is ten times cheaper to make.)
     )
     log_limit: int = 64 * 1024 * 1024  # bytes of output that go to the run log
-    output_path: Path | None = (
+    output_path: str | Path | None = (
         None  # the file that $JOBWARDEN_OUTPUT names; its folder exists, the file itself the process makes
     )
 

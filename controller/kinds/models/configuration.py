@@ -100,7 +100,10 @@ class ControllerSettings(Model):
         json_schema_extra=list_of(""),
     )
     allow_files: list[Annotated[str, Field(pattern=r"^/", max_length=4096)]] = Field(
-        default=[], max_length=256, description="Folders, and single files, that `fileRef` may read.", json_schema_extra=list_of("")
+        default=[],
+        max_length=256,
+        description="Folders, and single files, that `fileRef` may read.",
+        json_schema_extra=list_of(""),
     )
     default_notification_target: TargetRef | None = Field(
         None, description="Told about Failed and Missed of every job that does not say itself whom to tell about them."
