@@ -41,7 +41,7 @@ def main() -> int:
                 report.save(outcomes, surroundings, path)
         except KeyboardInterrupt:
             progress.say("interrupted; what has been measured follows")
-    print(report.text(outcomes))  # noqa: T201 - the answer
+    print(report.text(outcomes))
     progress.say(f"every figure of every round: {path}")
     if asked.markdown:
         asked.markdown.write_text(report.markdown(outcomes), encoding="utf-8")

@@ -4,7 +4,6 @@
 TOGETHER 1 every pair is two writes of its own, which only the store can put together; larger numbers are what the dispatcher hands over at once.
 Prints pairs per second and operations per commit; afterwards every run must be there, once, with its end.
 """
-# ruff: noqa: T201 - the answer goes to standard output
 
 import asyncio
 import json

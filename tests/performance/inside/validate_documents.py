@@ -3,7 +3,6 @@
 `validate_documents.py DOCUMENTS` (a JSON file) judges each document by admission, schema and rules, as `controller.kinds.parse` does, and prints how many a
 second, and how many were refused; a refusal comes with its findings.
 """
-# ruff: noqa: T201 - the answer goes to standard output
 
 import json
 import sys

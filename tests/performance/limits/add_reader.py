@@ -2,7 +2,6 @@
 
 `add_reader.py MEGABYTES` prints MB/s. The child is the same `head -c … /dev/zero` that the benchmark's job runs.
 """
-# ruff: noqa: T201 - the answer goes to standard output
 
 import asyncio
 import json

@@ -3,7 +3,6 @@
 `chain.py HOPS FOLDER_OR_URL` runs `sh -c true` HOPS times one after the other and commits one row after each: to SQLite (WAL,
 synchronous=FULL) in the folder, or to PostgreSQL. A chain cannot be faster: the next job must not start before the end of the last is durable.
 """
-# ruff: noqa: T201 - the answer goes to standard output
 
 import json
 import os

@@ -3,7 +3,6 @@
 `inotify.py FOLDER COUNT` watches FOLDER, lets a child replace a file COUNT times the way editors do (write beside, rename over),
 and prints the median and 99th percentile in milliseconds.
 """
-# ruff: noqa: T201 - the answer goes to standard output
 
 import ctypes
 import json

@@ -3,7 +3,6 @@
 `lateness.py COUNT SECONDS SEED FOLDER` waits for COUNT random instants in SECONDS; at each it spawns bash, which writes its
 `$EPOCHREALTIME` into a file. Dispatcher lateness: from the instant to the call of posix_spawn. Child lateness: to what the shell wrote.
 """
-# ruff: noqa: T201 - the answer goes to standard output
 
 import ctypes
 import json

@@ -3,7 +3,7 @@
 `read_parse.py FOLDER` prints the seconds. The C loader is the parser that jobwarden uses, so this is the part of a cold start
 that no better controller around the same parser could avoid.
 """
-# ruff: noqa: T201, PTH118, PTH123 - the answer goes to standard output; pathlib would take twice as long to read
+# ruff: noqa: PTH118, PTH123 - the answer goes to standard output; pathlib would take twice as long to read
 
 import hashlib
 import json

@@ -3,7 +3,6 @@
 `spawn.py COUNT [IN_FLIGHT]` starts `sh -c true` COUNT times with posix_spawn, IN_FLIGHT at once, captures nothing and
 records nothing. No scheduler on CPython can start shells faster than this process does on the same machine.
 """
-# ruff: noqa: T201 - the answer goes to standard output
 
 import json
 import os

@@ -3,7 +3,6 @@
 `store.py PAIRS URL` inserts PAIRS run rows and updates them to finished with 200 bytes of output: the cheapest durable claim and
 finish that the same library can do on the same engine (SQLite: WAL, synchronous=FULL).
 """
-# ruff: noqa: T201 - the answer goes to standard output
 
 import json
 import sys

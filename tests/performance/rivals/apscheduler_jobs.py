@@ -3,7 +3,6 @@
 It keeps the schedule durably and removes a one-shot job when it fires; it keeps no record of runs. Fair: the documented set-up, its
 own thread pool, jobs that run the same shell command with captured output, and no deadline (`misfire_grace_time=None`).
 """
-# ruff: noqa: T201 - the answer goes to standard output
 
 import datetime as dt
 import json

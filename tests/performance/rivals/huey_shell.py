@@ -4,7 +4,6 @@
 runs from there to the end of the last task. It has no schedule to look at (its own looks once a second), which favours it, and keeps
 a result but no record of a run: nothing says afterwards when it ran, or that it began and never ended.
 """
-# ruff: noqa: T201 - the answer goes to standard output
 
 import json
 import subprocess

@@ -3,7 +3,6 @@
 `procrastinate_shell.py URL COUNT` defers COUNT tasks that run `sh -c true` through asyncio with captured output, then starts the
 worker: the clock runs from there until every row says succeeded. Like us it records each job's states durably.
 """
-# ruff: noqa: T201 - the answer goes to standard output
 
 import asyncio
 import json
