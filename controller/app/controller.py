@@ -30,7 +30,7 @@ from controller.base.clock import Clock, SystemClock
 from controller.base.errors import JobwardenError, StoreUnavailable
 from controller.base.logs import event
 from controller.base.metrics import Metrics, PrometheusMetrics, StoreCounters
-from controller.base.tasks import Supervisor, Wake
+from controller.base.tasks import Backoff, Supervisor, Wake
 from controller.dispatch import recover, requests
 from controller.dispatch.launch import Launcher
 from controller.domain.story import StoryEvent, StoryKind
@@ -201,7 +201,7 @@ class _Controller:
 
     def _add_loops(self) -> None:
         supervise = self._supervisor
-        supervise.add("dispatcher", self._dispatcher.run)
+        supervise.add("dispatcher", self._dispatcher.run, backoff=Backoff(most=timedelta(seconds=3)))
         for loop in self._sources:
             supervise.add(f"source {loop.name}", loop.run)
         supervise.add("control", self._control.serve, restartable=True)
@@ -363,14 +363,15 @@ class _Controller:
         if self._replicated and getattr(self, "_listener", None) is not None:
             await asyncio.to_thread(self._listener.stop)
         try:
-            await self._store.write(partial(instances.retire, instance=self._identity.owner))
-            await self._store.write(partial(serving.release, owner=self._identity.owner))
-        except JobwardenError as error:
+            async with asyncio.timeout(_FLUSH.total_seconds()):
+                await self._store.write(partial(instances.retire, instance=self._identity.owner))
+                await self._store.write(partial(serving.release, owner=self._identity.owner))
+        except (JobwardenError, TimeoutError) as error:
             event(
                 _log,
                 "could not sign off; others will notice when the lease has run out",
                 logging.WARNING,
-                problem=str(error),
+                problem=str(error) or "no answer in time",
             )
 
 

@@ -27,6 +27,9 @@ _RENEW = LEASE / 5
 _MARGIN = LEASE / 3
 """What is left of the lease when local runs are ended: enough for TERM, KILL and the way to the database."""
 
+_STUCK = 2 * LEASE
+"""Without an answer for that long, connections are given up."""
+
 
 class LeaseLost(Exception):
     """Another instance has declared this one gone; it must not go on under its old name."""
@@ -45,6 +48,7 @@ class LeaseLoop:
         self._clock = clock
         self._adopt = adopt
         self._renewed_at = clock.monotonic()
+        self._fenced = False
 
     async def run(self) -> None:
         """Renew and take over, for ever. Errors: LeaseLost."""
@@ -72,6 +76,7 @@ class LeaseLoop:
             self._dispatcher.interrupt()
             raise LeaseLost("another controller has declared this one gone, because its lease had run out")
         self._renewed_at = asked_at
+        self._fenced = False
         self._dispatcher.fence(fenced=False)
         if taken.instances or taken.runs:
             event(
@@ -86,13 +91,19 @@ class LeaseLoop:
     def _missed(self, error: Exception) -> None:
         """The lease runs down; end what runs here while it still is ours."""
         age = self._clock.monotonic() - self._renewed_at
-        if age >= (LEASE - _MARGIN).total_seconds():
+        if age >= _STUCK.total_seconds():
+            # No transaction takes that long: the network has swallowed it, and a new connection may get through.
+            self._store.break_off()
+        if age < (LEASE - _MARGIN).total_seconds():
+            return
+        if not self._fenced:
             event(
                 _log,
                 "the lease cannot be renewed; ending local runs",
                 logging.ERROR,
-                error=error,
+                problem=str(error) or "no answer in time",
                 live=self._dispatcher.live,
             )
-            self._dispatcher.fence(fenced=True)
-            self._dispatcher.interrupt()
+        self._fenced = True
+        self._dispatcher.fence(fenced=True)
+        self._dispatcher.interrupt()

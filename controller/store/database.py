@@ -30,6 +30,8 @@ from controller.store.store import Store
 
 _BUSY_TIMEOUT_MS = 5000
 _PG_CONNECT_TIMEOUT_S = 5
+_PG_KEEPALIVE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
+"""A server whose machine is gone is noticed within about ten seconds, well within a lease. Source: libpq, connection parameters."""
 
 
 def parse_url(text: str) -> URL:
@@ -112,12 +114,13 @@ def open_store(text: str, *, create: bool = True, upgrade: bool = True) -> Store
     if path is not None:
         _prepare_file(path, create=create)
     writer, reader = _engines(url)
+    breaker = _breaker(writer) if path is None else None
     try:
         migrate.bring_up(writer, upgrade=upgrade)
     except (DBAPIError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         raise StoreUnavailable(f"{shown(url)} cannot be used: {str(cause).strip()}") from error
-    return Store(writer, reader, guard=_still_there(path) if path else None)
+    return Store(writer, reader, guard=_still_there(path) if path else None, break_off=breaker)
 
 
 def shown(url: URL) -> str:
@@ -165,9 +168,32 @@ def _engines(url: URL) -> tuple[Engine, Engine]:
         url,
         pool_size=4,
         max_overflow=4,
-        connect_args={"connect_timeout": _PG_CONNECT_TIMEOUT_S, "application_name": "jobwarden"},
+        connect_args={"connect_timeout": _PG_CONNECT_TIMEOUT_S, "application_name": "jobwarden", **_PG_KEEPALIVE},
     )
     return engine, engine
+
+
+def _breaker(engine: Engine) -> Callable[[], None]:
+    """Ends the sockets of the connections that are in use, for when the network has swallowed what they wait for.
+
+    Whoever waits gets an error at once; the driver has no other way of giving up.
+    """
+    used: dict[int, Any] = {}
+
+    @event.listens_for(engine, "checkout")
+    def _checked_out(connection: Any, record: Any, _proxy: Any) -> None:
+        used[id(record)] = connection
+
+    @event.listens_for(engine, "checkin")
+    def _checked_in(_connection: Any, record: Any) -> None:
+        used.pop(id(record), None)
+
+    def break_off() -> None:
+        for connection in list(used.values()):
+            with contextlib.suppress(Exception), socket.socket(fileno=os.dup(connection.fileno())) as end:
+                end.shutdown(socket.SHUT_RDWR)
+
+    return break_off
 
 
 def _tune_sqlite(engine: Engine, begin: str) -> None:

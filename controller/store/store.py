@@ -26,13 +26,23 @@ Tx = Connection
 
 _MOST_PER_COMMIT = 256
 _READERS = 2
+_CLOSE_WITHIN_S = 10.0
 
 
 class Store:
     """The one door to the database. `close` waits for what is queued."""
 
-    def __init__(self, writer: Engine, reader: Engine, guard: Callable[[], None] | None = None) -> None:
-        """`guard` is called before each commit and raises StoreUnavailable when the database is not to be trusted any more."""
+    def __init__(
+        self,
+        writer: Engine,
+        reader: Engine,
+        guard: Callable[[], None] | None = None,
+        break_off: Callable[[], None] | None = None,
+    ) -> None:
+        """`guard` is called before each commit and raises StoreUnavailable when the database is not to be trusted any more; `break_off`
+        ends the connections that are in use.
+        """
+        self.break_off = break_off or _nothing
         self._engine = writer
         self._reader = reader
         self._guard = guard
@@ -70,10 +80,13 @@ class Store:
         return self._read(function)
 
     def close(self) -> None:
-        """Write what is queued, end the threads, close the connections."""
+        """Write what is queued, end the threads, close the connections. A database that does not answer is not waited for."""
         self._queue.put(None)
-        self._writer.join()
-        self._readers.shutdown()
+        self._writer.join(_CLOSE_WITHIN_S)
+        if self._writer.is_alive():
+            self.break_off()
+            self._writer.join(_CLOSE_WITHIN_S)
+        self._readers.shutdown(wait=not self._writer.is_alive(), cancel_futures=True)
         self._engine.dispose()
         self._reader.dispose()
 
@@ -154,6 +167,10 @@ def _guarded(connection: Tx, function: Callable[[Tx], T]) -> T:
         raise
     connection.exec_driver_sql("RELEASE SAVEPOINT one")
     return result
+
+
+def _nothing() -> None:
+    """Where there is nothing to break off: a file answers or fails."""
 
 
 def _tell(future: "Future[Any]", failure: BaseException) -> None:

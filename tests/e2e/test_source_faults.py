@@ -13,6 +13,12 @@ from tests.harness import Warden, job
 from tests.harness.manifests import shell
 
 Make = Callable[..., Warden]
+BOMB = b"".join(
+    [
+        b"apiVersion: jobwarden.dev/v1alpha1\nkind: ScheduledJob\nmetadata: {name: job}\nspec: {shell: {script: 'true'}}\na0: &a0 [x, x]\n",
+        *(b"a%d: &a%d [%s]\n" % (n, n, b", ".join([b"*a%d" % (n - 1)] * 9)) for n in range(1, 10)),
+    ]
+)
 
 
 def script_of(warden: Warden, name: str) -> str:
@@ -64,10 +70,7 @@ def test_a_folder_that_is_removed_prunes_nothing_and_is_followed_again(warden: W
         pytest.param(b"kind: [unclosed\n", id="malformed"),
         pytest.param(bytes(range(256)) * 100, id="binary"),
         pytest.param(b"# " + b"x" * 10_000_000, id="ten megabytes"),
-        pytest.param(
-            b"a: &a [x]\n" + b"".join(b"b%d: &b%d [%s]\n" % (n, n, b", ".join([b"*a"] * 9)) for n in range(9)),
-            id="no resource",
-        ),
+        pytest.param(BOMB, id="alias bomb"),
     ],
 )
 def test_a_broken_file_changes_nothing_but_is_told(warden: Warden, content: bytes) -> None:
