@@ -74,7 +74,7 @@ class _Table:
             where = (
                 f" in the namespace {self._settings.scope}" if self._settings.scope and self._kind != "sources" else ""
             )
-            note(f"No {self._kind} found{where}.")
+            note(f"No {'dispatches' if self._kind == 'queue' else self._kind} found{where}.")
         if watched:
             self._changed(table)
         self._write(table["columns"] if table["rows"] else [], table["columns"], table["rows"])

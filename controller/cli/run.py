@@ -69,7 +69,7 @@ jobwarden run manifests/ --until-idle --log-format json
 )
 @click.option("--max-running", type=click.IntRange(min=1), metavar="N", help="How many runs may be open at once.")
 def run(folders: tuple[Path, ...], **given: Any) -> int:
-    """Run the controller: watch manifests, apply them, run the jobs, report. Ctrl-C drains; a second one ends at once.
+    """Run the controller: watch manifests, apply them, run the jobs, report. Ctrl-C waits for what runs; a second one interrupts it.
 
     PATH is a folder with manifests. With --namespace every resource read from PATH or --git goes into that namespace.
     """

@@ -87,13 +87,25 @@ def _facts(event: StoryEvent) -> list[str]:
     if event.seconds is not None:
         facts.append(_span(event.seconds))
     if event.due is not None and (event.kind is not StoryKind.RunStarted or event.at - event.due > _LATE):
-        word = "due" if event.due < event.at else "at"
-        facts.append(f"{word} {event.due.astimezone(event.at.astimezone().tzinfo):%H:%M:%S}")
+        facts.append(f"{_word(event, event.due)} {_moment(event, event.due)}")
     # The exit code stands there already.
     facts.append("" if event.exit_code and event.message == f"exit code {event.exit_code}" else event.message or "")
     if event.hint:
         facts.append(f"→ {event.hint}")
     return facts
+
+
+def _word(event: StoryEvent, due: datetime) -> str:
+    if event.kind is StoryKind.ApprovalRequested:
+        return "until"
+    return "due" if due < event.at else "at"
+
+
+def _moment(event: StoryEvent, due: datetime) -> str:
+    """The wall time of an instant, with its day where that is another one than the event's."""
+    here = event.at.astimezone()
+    local = due.astimezone(here.tzinfo)
+    return f"{local:%H:%M:%S}" if local.date() == here.date() else f"{local:%Y-%m-%d %H:%M:%S}"
 
 
 def _span(seconds: float) -> str:

@@ -9,11 +9,11 @@ from datetime import datetime
 import msgspec
 
 from controller.domain.reasons import Reason
-from controller.domain.records import Ending
+from controller.domain.records import Ending, Job
 from controller.domain.states import Cause, DispatchState, RunState
 from controller.domain.story import StoryEvent, StoryKind
 from controller.finalise.decide import decide
-from controller.finalise.facts import EndFacts, Finalisation
+from controller.finalise.facts import EndFacts, Finalisation, JobChange
 from controller.schedule import plan
 from controller.store import ends, jobs
 from controller.store.store import Tx
@@ -31,18 +31,30 @@ class Finished(msgspec.Struct, frozen=True):
 def finish(tx: Tx, endings: Sequence[Ending], owner: str, now: datetime, new_id: NewId) -> Finished:
     """Finish those of the runs that are still ours. Errors: StoreUnavailable; then nothing of it has happened."""
     decided: list[Finalisation] = []
+    news: list[StoryEvent] = []
     waiting = list(endings)
     while waiting:
         facts, waiting = ends.gather(tx, waiting, owner, now)
-        decided += _decide(tx, facts, now, new_id)
+        decisions = _decide(tx, facts, now, new_id)
+        for fact, decision in zip(facts, decisions, strict=True):
+            news += _news(fact, decision, now)
+        decided += decisions
         if not facts:
             break
-    return Finished(tuple(decided), tuple(event for decision in decided for event in _news(decision, now)))
+    return Finished(tuple(decided), tuple(news))
 
 
 def _decide(tx: Tx, facts: Sequence[EndFacts], now: datetime, new_id: NewId) -> list[Finalisation]:
     """Decide a batch of ends and write what follows."""
-    decided = [decide(fact, new_id) for fact in facts]
+    decided: list[Finalisation] = []
+    jobs_now: dict[int, Job] = {}
+    for fact in facts:
+        # Of two ends of one job the second sees what the first has made of it.
+        job = jobs_now.get(fact.job.id) if fact.job is not None else None
+        decision = decide(fact if job is None else msgspec.structs.replace(fact, job=job), new_id)
+        decided.append(decision)
+        if fact.job is not None and decision.job is not None:
+            jobs_now[fact.job.id] = _after(fact.job, decision.job)
     ends.apply(tx, decided, now, {fact.run.name for fact in facts if fact.spec.concurrency.pools})
     for fact, decision in zip(facts, decided, strict=True):
         if fact.job is not None and decision.job is not None and decision.job.completed:
@@ -51,6 +63,17 @@ def _decide(tx: Tx, facts: Sequence[EndFacts], now: datetime, new_id: NewId) -> 
         _stretch(tx, fact, decision, now)
     jobs.look_again(tx, [fact.job.id for fact in facts if fact.job is not None and _alerted(fact)], now)
     return decided
+
+
+def _after(job: Job, change: JobChange) -> Job:
+    """The job as its next end finds it."""
+    return msgspec.structs.replace(
+        job,
+        consecutive_errors=change.consecutive_errors,
+        healthy=change.healthy,
+        last_success_at=change.last_success_at,
+        alert_episode=change.alert_episode,
+    )
 
 
 def _alerted(fact: EndFacts) -> bool:
@@ -76,7 +99,7 @@ def _stretch(tx: Tx, fact: EndFacts, decision: Finalisation, now: datetime) -> N
         jobs.stretch(tx, job, until, until)
 
 
-def _news(decision: Finalisation, now: datetime) -> list[StoryEvent]:
+def _news(fact: EndFacts, decision: Finalisation, now: datetime) -> list[StoryEvent]:
     run = decision.run
     began, ended = run.started_at, run.finished_at
     news = [
@@ -122,10 +145,15 @@ def _news(decision: Finalisation, now: datetime) -> list[StoryEvent]:
         for child in decision.children
         if child.state is DispatchState.Skipped
     ]
-    if run.reason == Reason.Stuck:
+    if run.reason == Reason.Stuck and _new_trouble(fact, decision):
         news.append(
             StoryEvent(
                 at=now, kind=StoryKind.Alert, namespace=run.namespace, job=run.job, run=run.name, message=run.message
             )
         )
     return news
+
+
+def _new_trouble(fact: EndFacts, decision: Finalisation) -> bool:
+    """Whether a watchdog has found trouble that it had not found last time: told once an episode, like the notification."""
+    return fact.job is None or decision.job is None or decision.job.alert_episode != fact.job.alert_episode

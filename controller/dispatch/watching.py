@@ -1,7 +1,7 @@
 """A watchdog over a job: compares the open runs of that job with the watchdog's bounds. Reads, never writes; `finalise.watch` tells what it means."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from controller.base import durations
 from controller.domain.job import WatchdogTarget
@@ -37,8 +37,13 @@ def _trouble(
 ) -> str | None:
     began = run.started_at or run.created_at
     if target.max_duration is not None and now - began >= target.max_duration:
-        return f"has been running for {durations.format(now - began)}"
+        return f"has been running for {_seconds(now - began)}"
     silent_since = last_output_at(run.name)
     if target.no_output_for is not None and silent_since is not None and now - silent_since >= target.no_output_for:
-        return f"has printed nothing for {durations.format(now - silent_since)}"
+        return f"has printed nothing for {_seconds(now - silent_since)}"
     return None
+
+
+def _seconds(span: timedelta) -> str:
+    """A span in whole seconds: nobody reads the rest."""
+    return durations.format(span - span % timedelta(seconds=1))

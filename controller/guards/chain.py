@@ -52,7 +52,8 @@ def _deadline(facts: Facts) -> Verdict | None:
     deadline = deadline_of(facts)
     if deadline is None or facts.now <= deadline:
         return None
-    late = durations.format(facts.now - facts.dispatch.scheduled_for)
+    over = facts.now - facts.dispatch.scheduled_for
+    late = durations.format(over - over % timedelta(seconds=1))
     return Miss(Reason.DeadlineExceeded, f"could not start within schedule.startingDeadline; it is {late} late")
 
 
@@ -86,7 +87,7 @@ def _pools(facts: Facts) -> Verdict | None:
         if pool.slots is None:
             return Defer(
                 Reason.PoolNotFound,
-                f"{pool.key.removeprefix('pool:')} does not exist",
+                f"pool {_pool_name(pool)} does not exist",
                 _later(facts),
                 # Not in line for the others: nobody shall wait behind something that may never come.
                 (pool.key,),
@@ -137,8 +138,13 @@ def _pool_keys(facts: Facts) -> tuple[str, ...]:
     return tuple(pool.key for pool in facts.pools)
 
 
+def _pool_name(pool: PoolFacts) -> str:
+    """`namespace/name`, the name alone for a pool of the cluster."""
+    return pool.key.removeprefix("pool:").removeprefix("/")
+
+
 def _pool_message(pool: PoolFacts) -> str:
-    name = pool.key.removeprefix("pool:")
+    name = _pool_name(pool)
     if pool.ahead:
         return f"somebody earlier waits for {name}"
     return f"{name} has {max(0, (pool.slots or 0) - pool.held)} of {pool.slots} slots free, {pool.wanted} needed"

@@ -34,11 +34,13 @@ def explanation(job: Job, recent: Iterable[tuple[Dispatch, RunState | None]], no
 
 
 def upcoming(job: Job, now: datetime, count: int = NEXT) -> list[datetime]:
-    """The next nominal instants of the job's schedule, none when it has none or has completed. Pure."""
+    """The next nominal instants of the job's schedule, none when it has none or has completed; those before the end of a hold will not fire. Pure."""
     if job.spec.schedule is None or job.completed_at is not None:
         return []
     # What the timer has not come to yet counts as upcoming.
     start = max(job.fired_through, now) if job.next_fire_at is None or job.next_fire_at > now else job.fired_through
+    if job.hold is not None and job.hold.until is not None:
+        start = max(start, job.hold.until)
     try:
         return plan.preview(job.spec.schedule, job.key, start, job.anchor_at, count)
     except ValueError:

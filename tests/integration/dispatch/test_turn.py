@@ -33,6 +33,7 @@ from controller.domain.job import (
 )
 from controller.domain.records import Ending, Output
 from controller.domain.states import Cause, DispatchState, RunState
+from controller.domain.story import StoryKind
 from controller.store import jobs
 from tests.integration.dispatch.world import START, World, at
 
@@ -747,11 +748,13 @@ class TestTelling:
         """S124: exit 1 alerts, a second time only after it was well in between; its run Succeeded all the while."""
         told = (Notification((NotificationEvent.Alert,), "ops"),)
         world.add("dog", target=WatchdogTarget(check="x"), schedule=EVERY_MINUTE, notifications=told)
+        news = []
         for code in (0, 1, 1, 0, 1):
             world.wait(MINUTE)
             (opened,) = world.turn().opened
-            world.end(opened.run, code)
+            news += world.end(opened.run, code).news
         assert [event for event, _, _ in world.outbox()] == ["Alert", "Alert"]
+        assert sum(one.kind is StoryKind.Alert for one in news) == 2
         assert {run.state for run in world.runs("dog")} == {RunState.Succeeded}
 
     def test_a_watchdog_completes_when_the_work_has_ended(self, world: World) -> None:

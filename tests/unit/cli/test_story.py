@@ -1,6 +1,7 @@
 """The live story: one line for each piece of news."""
 
 import io
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -50,6 +51,14 @@ def test_a_start_says_when_it_was_due_only_if_it_is_late() -> None:
     assert line(event(StoryKind.RunStarted, run="a-1", cause="Schedule", due=AT), AT).endswith("a-1  Schedule")
     assert "due" in line(event(StoryKind.RunStarted, run="a-1", cause="Schedule", due=AT - timedelta(minutes=1)), AT)
     assert line(event(run="a-1", state="Failed", exit_code=3, message="exit code 3"), AT).endswith("Failed  3")
+
+
+def test_an_instant_of_another_day_is_told_with_its_day() -> None:
+    """A one-shot of last year is not due at midnight."""
+    late = line(event(StoryKind.RunStarted, run="a-1", cause="Schedule", due=AT - timedelta(days=60)), AT)
+    assert re.search(r"due 2025-12-3\d \d\d:\d\d:01$", late)
+    asked = line(event(StoryKind.ApprovalRequested, job="deploy", due=AT + timedelta(minutes=10)), AT)
+    assert re.search(r"deploy  until (\S+ )?\d\d:\d\d:01$", asked)
 
 
 def test_what_needs_a_person_ends_with_what_to_do() -> None:
