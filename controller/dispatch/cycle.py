@@ -84,7 +84,7 @@ def turn(tx: Tx, given: Turn, new_id: Callable[[datetime], str]) -> Turned:
         cancels=swept.cancels or (judged is not None and judged.cancels),
         more=more,
         unfired=unfired,
-        wakes=None if more else _wakes(tx, now, can_open=given.slots > 0),
+        wakes=None if more else _wakes(tx, now, can_open=may_open),
     )
 
 

@@ -143,5 +143,7 @@ def overdue(job: Job, live: list[Run], now: datetime) -> tuple[tuple[Reason, str
         done = job.last_success_at is not None and job.last_success_at > since
         if not done and job.created_at <= day_end:
             crossed = crossed or (Reason.NotFinished, f"nothing has succeeded by {alerts.finish_by}")
-        looks.append(plan.finish_by(alerts.finish_by, zone, now + timedelta(days=1)))
+        # The next one; a day on which the clock is set back is longer than a day.
+        following = (plan.finish_by(alerts.finish_by, zone, now + timedelta(hours=hours)) for hours in (24, 26, 48))
+        looks.append(next(instant for instant in following if instant > now))
     return crossed, min(looks, default=None)

@@ -73,6 +73,13 @@ def _verdict(
             return DispatchState.Skipped, Reason.ConditionFailed, f"trigger.if failed, which counts as false: {error}"
     if resolved.missing:
         return DispatchState.Skipped, Reason.ParameterMissing, f"no value for parameter {', '.join(resolved.missing)}"
+    if resolved.invalid:
+        named = ", ".join(resolved.invalid)
+        return (
+            DispatchState.Skipped,
+            Reason.ParameterInvalid,
+            f"the value of parameter {named} does not match its pattern",
+        )
     if child.waiting >= child.job.spec.concurrency.max_queued:
         return DispatchState.Skipped, Reason.QueueFull, f"{child.waiting} dispatches of this job wait already"
     return DispatchState.Pending, None, None

@@ -27,6 +27,11 @@ _TOLD: dict[RunState, NotificationEvent] = {
 
 def decide(facts: EndFacts, new_id: Callable[[datetime], str]) -> Finalisation:
     """Everything that this end causes. Pure, but for the ids."""
+    by = facts.run.cancel_requested_by
+    if facts.ending.interrupted is not None and by is not None:
+        # Somebody wanted it to end, and it has: an interruption in between does not bring it back.
+        wanted = msgspec.structs.replace(facts.ending, interrupted=None, cancelled_by=by)
+        facts = msgspec.structs.replace(facts, ending=wanted)
     ended = outcome.of(facts.spec, facts.ending)
     run = _ended_run(facts, ended)
     if facts.job is None:

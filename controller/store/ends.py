@@ -5,6 +5,7 @@ Invariant: only runs that are open and belong to the caller are finished, and ea
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import bindparam, select
 
@@ -31,8 +32,11 @@ def gather(tx: Tx, endings: Sequence[Ending], owner: str, now: datetime) -> tupl
     Of two ends in one chain the second waits, so that it sees the first: a join of both parents fires once, and fires.
     """
     live = runs.live(tx, {ending.run for ending in endings}, owner)
-    found = jobs.by_id(tx, {entry.run.job_id for entry in live.values()})
-    children = _children(tx, found.values())
+    links = _links(tx, {(entry.run.namespace, entry.run.job) for entry in live.values()})
+    parents = {entry.run.job_id for entry in live.values()}
+    _lock(tx, parents | {row.child_id for row in links})
+    found = jobs.by_id(tx, parents)
+    children = _children(tx, found.values(), links)
     facts: list[EndFacts] = []
     later: list[Ending] = []
     roots: set[str] = set()
@@ -71,18 +75,29 @@ def apply(tx: Tx, decided: Sequence[Finalisation], now: datetime, pooled: Collec
     dispatches.wake(tx, freed, now)
 
 
-def _children(tx: Tx, parents: Iterable[Job]) -> dict[int, list[tuple[Job, When]]]:
+def _links(tx: Tx, parents: Collection[tuple[str, str]]) -> list[Any]:
+    """Rows of triggers that name these (namespace, name) as parents."""
+    if not parents:
+        return []
+    rows = tx.execute(_LINKS, {"names": list({name for _, name in parents})})
+    return [row for row in rows if (row.namespace, row.parent) in parents]
+
+
+def _lock(tx: Tx, ids: Collection[int]) -> None:
+    """Lock jobs in one order, for replicas that end runs of them at the same moment: counts of errors add up, and the ends of two parents
+    see each other (join All fires once, and fires).
+    """
+    if ids and tx.dialect.name == "postgresql":
+        locked = select(job_table.c.id).where(job_table.c.id.in_(ids)).order_by(job_table.c.id)
+        tx.execute(locked.with_for_update(key_share=True))
+
+
+def _children(tx: Tx, parents: Iterable[Job], links: Sequence[Any]) -> dict[int, list[tuple[Job, When]]]:
     """Jobs that name these as parents, by parent."""
     by_name = {(job.namespace, job.name): job.id for job in parents}
-    if not by_name:
-        return {}
-    parents_named = {"names": list({name for _, name in by_name})}
-    links = [row for row in tx.execute(_LINKS, parents_named) if (row.namespace, row.parent) in by_name]
+    links = [row for row in links if (row.namespace, row.parent) in by_name]
     if not links:
         return {}
-    # Locked in one order, so that the ends of two parents on two replicas see each other (join All fires once, and fires).
-    locked = select(job_table.c.id).where(job_table.c.id.in_({row.child_id for row in links}))
-    tx.execute(locked.order_by(job_table.c.id).with_for_update())
     kids = jobs.by_id(tx, {row.child_id for row in links})
     found: dict[int, list[tuple[Job, When]]] = {}
     for row in sorted(links, key=lambda link: link.child_id):

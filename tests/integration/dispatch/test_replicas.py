@@ -5,6 +5,7 @@ import threading
 import time
 from collections import Counter
 from datetime import datetime, timedelta
+from functools import partial
 
 import msgspec
 from sqlalchemy import select, update
@@ -118,9 +119,10 @@ def _ask(world: World) -> None:
     wanted = [*[f"pooled-{number % 3}" for number in range(_POOLED)], *["queued"] * _QUEUED, *["root"] * _CHAINS]
     random.Random(1).shuffle(wanted)
     for job in wanted:
-        world.write(
-            lambda tx, job=job: requests.trigger(tx, world.now, "default", job, {}, None, "ann", new_id=world.new_id)
+        ask = partial(
+            requests.trigger, now=world.now, namespace="default", name=job, parameters={}, key=None, actor="ann"
         )
+        world.write(partial(ask, new_id=world.new_id))
 
 
 def test_replicas_that_race_keep_every_promise(postgres: Postgres) -> None:
@@ -132,9 +134,8 @@ def test_replicas_that_race_keep_every_promise(postgres: Postgres) -> None:
         replicas = [Replica(url, name, world, done) for name in ("one", "two")]
         try:
             for replica in replicas:
-                store.submit(
-                    lambda tx, r=replica: recover.start_up(tx, r.name, r.name, "b", 1, world.now, timedelta(hours=1))
-                ).result(60)
+                begin = partial(recover.start_up, owner=replica.name, host=replica.name, boot_id="b", pid=1)
+                world.write(partial(begin, now=world.now, lease=timedelta(hours=1)))
             _prepare(world)
             _ask(world)
             world.wait(timedelta(minutes=_INSTANTS))
