@@ -52,13 +52,18 @@ class Positions:
         """The pointer of what stands at a place: of the last key or item that begins there or before it."""
         best, where = (0, 0), ""
         waiting = [("", self._root)]
+        seen: set[int] = set()  # what aliases share is looked at once: written out it may be beyond all bounds
         while waiting:
             pointer, place = waiting.pop()
             if best <= (place.line, place.column) <= (line, column):
                 best, where = (place.line, place.column), pointer
+            if id(place.children) in seen:
+                continue
+            seen.add(id(place.children))
+            # In the order of the file, so that the anchor comes before its aliases.
             waiting += [
                 (f"{pointer}/{token.replace('~', '~0').replace('/', '~1')}", inner)
-                for token, inner in place.children.items()
+                for token, inner in reversed(place.children.items())
             ]
         return where
 

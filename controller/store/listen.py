@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import select
+import socket
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -31,6 +32,7 @@ EVERYTHING = "*"
 
 _log = logging.getLogger(__name__)
 _PROBE_MS = 30_000  # a connection that is silent for so long is asked whether it lives
+_STOP_WITHIN_S = 2.0
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.2, 15.0
 
 
@@ -54,6 +56,7 @@ class Listener:
         self._conninfo = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
         self._on_notify = on_notify
         self._stopping = threading.Event()
+        self._connection: psycopg.Connection[tuple[object, ...]] | None = None
         self._stop_reader, self._stop_writer = os.pipe()
         self._thread = threading.Thread(target=self._run, name="store-listener", daemon=True)
 
@@ -62,9 +65,14 @@ class Listener:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread and its connection; waits for at most a connection attempt."""
+        """End the thread and its connection; waits for at most a connection attempt, never for a network that swallows everything."""
         self._stopping.set()
         os.write(self._stop_writer, b"x")
+        self._thread.join(_STOP_WITHIN_S)
+        connection = self._connection
+        if self._thread.is_alive() and connection is not None:
+            with contextlib.suppress(Exception), socket.socket(fileno=os.dup(connection.fileno())) as end:
+                end.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         os.close(self._stop_reader)
         os.close(self._stop_writer)
@@ -103,7 +111,11 @@ class Listener:
             connect_timeout=5,
             application_name="jobwarden-listener",
             keepalives_idle=30,
+            keepalives_interval=5,
+            keepalives_count=3,
+            tcp_user_timeout=10_000,
         )
+        self._connection = connection
         with contextlib.ExitStack() as undo:
             undo.callback(connection.close)
             connection.execute(f"LISTEN {CHANNEL}".encode())
