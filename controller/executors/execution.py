@@ -55,6 +55,7 @@ class LocalExecution:
         "_ended",
         "_ending",
         "_forget",
+        "_grace",
         "_handle",
         "_log",
         "_on_end",
@@ -98,6 +99,7 @@ class LocalExecution:
         self._ending: Ending | None = None
         self._timed_out = False
         self._stop_reason: str | None = None
+        self._grace = request.grace
         self._ended = False
 
     @property
@@ -115,11 +117,13 @@ class LocalExecution:
         """What was printed so far, both streams together."""
         return self._stdout.total + self._stderr.total
 
-    def stop(self, reason: str) -> None:
+    def stop(self, reason: str, grace: timedelta | None = None) -> None:
         """End the whole tree: TERM, grace, KILL. See `protocol.Execution`."""
         if self._pid is None or self._code is not None or self._ending is not None or self._ended:
             return
         self._stop_reason = reason
+        if grace is not None:
+            self._grace = min(self._grace, grace)
         self._end_tree(self._pid)
 
     # The beginning
@@ -201,7 +205,7 @@ class LocalExecution:
             poller=self._with.poller,
             scanner=self._with.scanner,
             wanted=Wanted(self.request.run, session, self._since, everywhere),
-            grace=self.request.grace.total_seconds(),
+            grace=self._grace.total_seconds(),
             done=self._finish,
         )
 

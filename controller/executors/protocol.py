@@ -104,8 +104,8 @@ class Execution(Protocol):
         """What was printed so far, both streams together."""
         ...
 
-    def stop(self, reason: str) -> None:
-        """End the whole process tree: TERM, grace, KILL.
+    def stop(self, reason: str, grace: timedelta | None = None) -> None:
+        """End the whole process tree: TERM, grace, KILL. `grace` shortens that of the request.
 
         Effect: returns at once; `on_end` follows with `cancelled` and the reason. A second call, or one after the end or a timeout, does nothing.
         """

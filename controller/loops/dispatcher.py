@@ -423,11 +423,11 @@ class Dispatcher:
         # A turn in progress may be writing ends, or be about to start what it has opened.
         return not self._turning and not self._executions and not self._beside and not self._endings
 
-    def interrupt(self) -> None:
-        """End everything that runs here, as interruptions: `onInterruption` decides what follows."""
+    def interrupt(self, grace: timedelta | None = None) -> None:
+        """End everything that runs here, as interruptions: `onInterruption` decides what follows. `grace` bounds that of the jobs."""
         self._interrupted = True
         for execution in list(self._executions.values()):
-            execution.stop(_INTERRUPTED)
+            execution.stop(_INTERRUPTED, grace)
 
     @property
     def interrupted(self) -> bool:

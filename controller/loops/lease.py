@@ -15,10 +15,11 @@ from controller.base.clock import Clock
 from controller.base.errors import StoreUnavailable
 from controller.base.logs import event
 from controller.dispatch import recover
+from controller.dispatch.recover import TakenOver
 from controller.loops.dispatcher import Dispatcher
-from controller.store import instances
+from controller.store import instances, runs
 from controller.store.runs import OpenRun
-from controller.store.store import Store
+from controller.store.store import Store, Tx
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ _MARGIN = LEASE / 3
 
 _STUCK = 2 * LEASE
 """Without an answer for that long, connections are given up."""
+_LAST_MOMENT = timedelta(seconds=1)
+"""Between the last KILL and the end of the lease."""
 
 
 class LeaseLost(Exception):
@@ -48,6 +51,7 @@ class LeaseLoop:
         self._clock = clock
         self._adopt = adopt
         self._renewed_at = clock.monotonic()
+        self._unresolved: list[OpenRun] = []
         self._fenced = False
 
     async def run(self) -> None:
@@ -63,30 +67,43 @@ class LeaseLoop:
                 alive = await self._store.write(
                     partial(instances.renew, instance=self._owner, now=self._clock.now(), lease=LEASE)
                 )
-                taken = (
-                    await self._store.write(partial(recover.take_over, owner=self._owner, now=self._clock.now()))
-                    if alive
-                    else None
-                )
+                taken = await self._store.write(self._take_over) if alive else None
+                orphans = await self._orphans(taken) if taken is not None else []
         except (StoreUnavailable, TimeoutError) as error:
             self._missed(error)
             return
         if taken is None:
             self._dispatcher.fence(fenced=True)
-            self._dispatcher.interrupt()
+            self._dispatcher.interrupt(timedelta(0))
             raise LeaseLost("another controller has declared this one gone, because its lease had run out")
         self._renewed_at = asked_at
         self._fenced = False
         self._dispatcher.fence(fenced=False)
-        if taken.instances or taken.runs:
+        if taken.instances or orphans:
             event(
                 _log,
                 "took over from controllers that are gone",
                 logging.WARNING,
                 instances=len(taken.instances),
-                runs=len(taken.runs),
+                runs=len(orphans),
             )
-            self._adopt(taken.runs)
+            self._adopt(orphans)
+
+    def _take_over(self, tx: Tx) -> TakenOver:
+        """Take over, and remember what before anybody knows whether it is committed: a run that is ours is never given twice."""
+        taken = recover.take_over(tx, self._owner, self._clock.now())
+        self._unresolved += taken.runs
+        return taken
+
+    async def _orphans(self, taken: TakenOver) -> list[OpenRun]:
+        """What was taken over now, and before, when the answer did not come in time. Errors: StoreUnavailable."""
+        doubtful = {opened.run.name: opened for opened in self._unresolved}
+        if len(doubtful) > len(taken.runs):
+            mine = await self._store.read(partial(runs.live_of, owner=self._owner))
+            ours = {opened.run.name for opened in mine}
+            doubtful = {name: opened for name, opened in doubtful.items() if name in ours}
+        self._unresolved.clear()
+        return list(doubtful.values())
 
     def _missed(self, error: Exception) -> None:
         """The lease runs down; end what runs here while it still is ours."""
@@ -106,4 +123,5 @@ class LeaseLoop:
             )
         self._fenced = True
         self._dispatcher.fence(fenced=True)
-        self._dispatcher.interrupt()
+        # Killed before the lease ends, however long the job's own grace is: then others may run it again.
+        self._dispatcher.interrupt(max(LEASE - timedelta(seconds=age) - _LAST_MOMENT, timedelta(0)))

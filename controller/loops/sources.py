@@ -70,7 +70,7 @@ class SourceLoop:
             if self._clock.monotonic() - began > (LEASE + _OWNED_BY_OTHERS).total_seconds():
                 self.looked_after.set()
             await asyncio.sleep(_OWNED_BY_OTHERS.total_seconds())
-        await self._sync(None)
+        await self._sync(None, first=True)
         async for hint in self._reconciler.hints():
             await self._sync(hint)
 
@@ -85,7 +85,7 @@ class SourceLoop:
             partial(serving.claim, name=source.name, kind=source.kind, location=source.location, owner=self._owner)
         )
 
-    async def _sync(self, hint: Hint | None) -> None:
+    async def _sync(self, hint: Hint | None, *, first: bool = False) -> None:
         async with self._lock:
             began = self._clock.monotonic()
             outcome = await self._reconciler.sync(hint)
@@ -94,7 +94,8 @@ class SourceLoop:
         self._report(outcome)
         self.synced.set()
         self.looked_after.set()
-        if outcome.changed or outcome.intents or outcome.touched:
+        # Jobs of a source that nobody served may run again now, also where no document has changed.
+        if first or outcome.changed or outcome.intents or outcome.touched:
             self._changed(outcome)
 
     def _report(self, outcome: Outcome) -> None:

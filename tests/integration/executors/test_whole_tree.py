@@ -74,6 +74,15 @@ async def test_term_comes_once(run: Runner) -> None:
     assert result.stdout.count(b"term\n") == 2
 
 
+async def test_a_stop_may_shorten_the_grace_period(run: Runner) -> None:
+    """A lease that runs out waits for no job's own grace, which would be a minute here."""
+    execution, ended = run.start(run.request(script="trap '' TERM; echo ready; while :; do sleep 1; done"))
+    await until(lambda: execution.output_bytes, "it listens")
+    execution.stop("test", timedelta(milliseconds=100))
+    result = await ended
+    assert result.signal == "SIGKILL"
+
+
 async def test_who_ignores_term_is_killed_after_the_grace_period(run: Runner) -> None:
     """With everything that it started."""
     result = await run.out_of_time("trap '' TERM; sleep 600 & echo ready; while :; do sleep 1; done", grace=SHORT)

@@ -46,7 +46,7 @@ class Execution:
             now = _CLOCK.now()
             self._on_end(ExecutionResult(run=self.request.run, started_at=self.started_at, finished_at=now, **how))
 
-    def stop(self, reason: str) -> None:
+    def stop(self, reason: str, grace: timedelta | None = None) -> None:
         """End because we say so."""
         asyncio.get_running_loop().call_soon(lambda: self.end(signal="SIGTERM", cancelled=True, stop_reason=reason))
 
