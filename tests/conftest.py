@@ -8,9 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.harness import Clock, Postgres, Receiver, Warden, find_libfaketime
 from tests.harness.clocks import HOW_TO_GET_IT
+
+# `--hypothesis-profile=quick`: what the tests on the other interpreters use, where it is the interpreter that is tested.
+settings.register_profile("quick", max_examples=10)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from tests.harness import Warden, job, once, pool
 from tests.harness.manifests import child
 
 MORE = float(os.environ.get("JOBWARDEN_TEST_KILLS", "1"))
-KILLS = {"sqlite": int(60 * MORE), "postgresql": int(40 * MORE)}
+KILLS = {"sqlite": int(50 * MORE), "postgresql": int(30 * MORE)}
 SEED = int(os.environ.get("JOBWARDEN_TEST_SEED", str(random.SystemRandom().randrange(10**6))))
 HISTORY = {"succeeded": 10_000, "failed": 10_000}
 
@@ -66,6 +66,7 @@ def quiet(warden: Warden) -> bool:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_killed_at_random_moments_it_keeps_every_promise(each_warden: Warden, request: pytest.FixtureRequest) -> None:
     """Fail at most once, Rerun at least once, chains and retries go on, no instant lost or doubled, pools balanced, no process left."""
@@ -142,6 +143,7 @@ def check_ticks(account: Account) -> None:
     assert len(instants) == len(set(instants)), "an instant of the job that must not be repeated ran twice"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_thousand_one_shots_and_ten_kills(each_warden: Warden) -> None:
     """Each Fail job ran at most once, each Rerun job at least once, all are accounted for, and `explain` tells what happened to each."""

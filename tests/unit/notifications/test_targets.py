@@ -80,7 +80,7 @@ def test_files_outside_of_the_folders_are_refused_for_good(tmp_path: Path, folde
     """Directly, through a link, through dots, in a folder whose name begins alike; whether they exist is not told."""
     for path in not_allowed(tmp_path, folder):
         with pytest.raises(
-            DeliveryRefused, match=r"in no folder that may be read; add its folder to settings\.allowFiles"
+            DeliveryRefused, match=r"in no folder that may be read: add its folder to settings\.allowFiles"
         ) as caught:
             resolve(webhook(urlFrom=file(path)), Allowed(folders=(folder,)), {})
         assert "spec.webhook.urlFrom.fileRef" in str(caught.value)
@@ -103,9 +103,9 @@ def bad_files(folder: Path) -> dict[str, str]:
     return {
         "empty": "empty",
         "binary": "not UTF-8",
-        "huge": "larger than 64 KiB",
+        "huge": "larger than 65536 bytes",
         "pipe": "not a regular file",
-        "closed": "not a regular file",
+        "closed": "Is a directory",
         "missing": "there is no file",
     }
 
