@@ -53,6 +53,13 @@ def _schedule(schedule: Spec) -> Iterator[Finding]:
             "the instant lies outside startAt and endAt, so it would never fire",
             "Remove startAt and endAt",
         )
+    jitter, deadline = schedule.get("jitter"), schedule.get("startingDeadline")
+    if jitter and deadline and durations.parse(jitter) >= durations.parse(deadline):
+        yield _clash(
+            "/spec/schedule/startingDeadline",
+            f"jitter may delay an instant by {jitter}, and what starts later than {deadline} is missed",
+            "Make startingDeadline longer than jitter",
+        )
 
 
 def _instants(values: Spec, pointer: str, fields: tuple[str, ...]) -> Generator[Finding, None, list[datetime | None]]:
