@@ -58,7 +58,8 @@ def _lines(thing: Any) -> list[str]:
         ]
     lines += _output(status.get("output") or {})
     for problem in (about.get("source") or {}).get("problems", []) + status.get("errors", []):
-        lines += ["", f"Problem: {problem['file']}:{problem['line']}: {problem['message']} {problem['hint']}".rstrip()]
+        lines += ["", f"Problem: {problem['file']}:{problem['line']}: {problem['message']}"]
+        lines += [f"  hint: {problem['hint']}"] if problem["hint"] else []
     if "next" in about:
         lines += ["", *account(about)]
     for title, key in (("Requests", "requests"),):

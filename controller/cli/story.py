@@ -75,6 +75,8 @@ def _who(event: StoryEvent) -> str:
 
 def _facts(event: StoryEvent) -> list[str]:
     facts = [event.state or ""]
+    if event.kind is StoryKind.Rejected and event.job:
+        facts.append(event.subject or "")  # file, line and column
     reason = event.reason or ""
     if event.exit_code:
         reason = f"{reason} {event.exit_code}".strip()

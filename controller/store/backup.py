@@ -131,7 +131,11 @@ def _open_backup(source: Path) -> Engine:
         raise InvalidInput(
             f"{source} has schema {version}, this program has {HEAD}; restore it with the jobwarden that made it"
         )
-    return create_engine("sqlite+pysqlite://", creator=lambda: sqlite3.connect(f"file:{source}?mode=ro", uri=True))
+    # Opened here, read by the writer's thread: one after the other.
+    return create_engine(
+        "sqlite+pysqlite://",
+        creator=lambda: sqlite3.connect(f"file:{source}?mode=ro", uri=True, check_same_thread=False),
+    )
 
 
 def _restore(tx: Tx, of: Connection, now: datetime, *, hold: bool, actor: str) -> Restored:

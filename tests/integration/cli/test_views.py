@@ -296,7 +296,8 @@ def test_describe_shows_everything_around_a_thing(either: Place) -> None:
     for words in (
         "Ready",
         "Stalled",
-        "Problem: a.yaml:3: no number write one",
+        "Problem: a.yaml:3: no number",
+        "  hint: write one",
         "It runs after first",
         "ann",
         "script: 'true'",

@@ -61,6 +61,12 @@ def test_an_instant_of_another_day_is_told_with_its_day() -> None:
     assert re.search(r"deploy  until (\S+ )?\d\d:\d\d:01$", asked)
 
 
+def test_a_rejected_document_is_told_with_its_place() -> None:
+    """Whoever broke it finds the line."""
+    found = line(event(StoryKind.Rejected, job="a", subject="a.yaml:3:5", reason="WrongType", message="no"), AT)
+    assert found.endswith("a  a.yaml:3:5  WrongType  no")
+
+
 def test_what_needs_a_person_ends_with_what_to_do() -> None:
     """The hint is the last thing on the line."""
     asked = event(StoryKind.ApprovalRequested, job="deploy", hint="jobwarden approve deploy-a4k2")
