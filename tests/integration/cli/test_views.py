@@ -288,9 +288,6 @@ def test_describe_shows_everything_around_a_thing(either: Place) -> None:
     rejection = b'[{"file":"a.yaml","line":3,"reason":"WrongType","message":"no number","hint":"write one"}]'
     number = either.job("work", spec=trigger, rejection=rejection)
     either.ran("work-1", "work", number, stderr=b"boom\n", output_bytes=5)
-    either.insert(
-        schema.run_events, {"run": "work-1", "sequence": 1, "at": either.now, "type": "Opened", "detail": "x"}
-    )
     either.insert(schema.audit, {"at": either.now, "actor": "ann", "verb": "hold", "namespace": "default", "subject": "work", "detail": ""})  # fmt: skip
     text = either.run("describe", "job", "work").stdout
     for words in (
@@ -304,7 +301,6 @@ def test_describe_shows_everything_around_a_thing(either: Place) -> None:
     ):
         assert words in text, words
     run = either.run("describe", "run", "work-1").stdout
-    assert "Opened" in run
     assert "  boom" in run
     assert either.run("describe", "work").stdout == text
     assert either.run("describe", "source", "manifests").returncode == 0
