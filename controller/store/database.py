@@ -29,6 +29,7 @@ from controller.store import migrate
 from controller.store.store import Store
 
 _BUSY_TIMEOUT_MS = 5000
+_CACHE_KIB = 4096
 _PG_CONNECT_TIMEOUT_S = 5
 _PG_KEEPALIVE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
 """A server whose machine is gone is noticed within about ten seconds, well within a lease. Source: libpq, connection parameters."""
@@ -161,8 +162,8 @@ def _engines(url: URL) -> tuple[Engine, Engine]:
         # Opened as what exists: a file that was removed while in use must not come back empty.
         existing = url.set(database=f"file:{quote(str(sqlite_path(url)))}", query={"uri": "true", "mode": "rw"})
         writer, reader = (create_engine(existing, pool_size=4, max_overflow=4) for _ in range(2))
-        _tune_sqlite(writer, begin="BEGIN IMMEDIATE")
-        _tune_sqlite(reader, begin="BEGIN")
+        _tune_sqlite(writer, writes=True)
+        _tune_sqlite(reader, writes=False)
         return writer, reader
     engine = create_engine(
         url,
@@ -196,17 +197,21 @@ def _breaker(engine: Engine) -> Callable[[], None]:
     return break_off
 
 
-def _tune_sqlite(engine: Engine, begin: str) -> None:
+def _tune_sqlite(engine: Engine, *, writes: bool) -> None:
+    begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
+
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: Any) -> None:
         # The driver's own implicit BEGIN breaks savepoints; we begin by hand.
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
-        cursor.execute("PRAGMA journal_mode=WAL")
+        if writes:
+            # Readers find the mode in the file; to ask for it anew could meet the writer's recovery after a crash.
+            cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute("PRAGMA cache_size=-8000")
+        cursor.execute(f"PRAGMA cache_size={-_CACHE_KIB if writes else -_CACHE_KIB // 4}")
         cursor.close()
 
     @event.listens_for(engine, "begin")
