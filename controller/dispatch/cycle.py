@@ -25,7 +25,9 @@ _FIRED_PER_TURN = 256
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
-    """What a turn is given. `slots` bounds how many runs may be opened; `look` asks for everything that time or people may have changed."""
+    """What a turn is given. `slots` bounds how many runs may be opened; `look` asks for everything that time or people may have changed;
+    without `fire` instants stay where they are, for whoever comes next and rules by `catchUp`.
+    """
 
     now: datetime
     owner: str
@@ -33,6 +35,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     slots: int
     endings: Sequence[Ending] = ()
     look: bool = False
+    fire: bool = True
 
 
 class Wakes(msgspec.Struct, frozen=True):
@@ -68,7 +71,7 @@ def turn(tx: Tx, given: Turn, new_id: Callable[[datetime], str]) -> Turned:
     # 2. What time or people changed.
     swept = sweep.sweep(tx, now, new_id) if given.look else sweep.NOTHING
     # 3. Instants that have come.
-    fired = fire(tx, now, _FIRED_PER_TURN, new_id)
+    fired = fire(tx, now, _FIRED_PER_TURN, new_id) if given.fire else Fired(0)
     # 4. Whoever waits, in order; as many as there are slots.
     # Whoever was declared gone while it was frozen opens nothing: what it opened would belong to nobody.
     may_open = given.slots > 0 and instances.holds(tx, given.owner)
@@ -84,7 +87,7 @@ def turn(tx: Tx, given: Turn, new_id: Callable[[datetime], str]) -> Turned:
         cancels=swept.cancels or (judged is not None and judged.cancels),
         more=more,
         unfired=unfired,
-        wakes=None if more else _wakes(tx, now, can_open=may_open),
+        wakes=None if more else _wakes(tx, now, can_open=may_open, can_fire=given.fire),
     )
 
 
@@ -96,9 +99,13 @@ def _touched(finished: Finished, swept: Swept, fired: Fired, judged: Judged | No
     return touched | set(judged.touched) if judged is not None else touched
 
 
-def _wakes(tx: Tx, now: datetime, *, can_open: bool) -> Wakes:
+def _wakes(tx: Tx, now: datetime, *, can_open: bool, can_fire: bool) -> Wakes:
     """The earliest instants at which anything changes by itself. Without a free slot waiting dispatches do not count: an end will wake us."""
     fires, dispatch, sweeps = wakes.earliest(tx)
-    known = [instant for instant in (fires, dispatch if can_open else None, sweeps) if instant is not None]
+    known = [
+        instant
+        for instant in (fires if can_fire else None, dispatch if can_open else None, sweeps)
+        if instant is not None
+    ]
     # What is due already was judged in this turn and left waiting; looking again at once would spin.
     return Wakes(max(min(known), now + timedelta(milliseconds=1)) if known else None, sweeps)

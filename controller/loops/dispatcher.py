@@ -168,6 +168,8 @@ class Dispatcher:
             slots=self._slots(),
             endings=endings,
             look=look,
+            # What becomes due while we stop is the next controller's: an outage, not a backlog.
+            fire=not self._draining,
         )
         opening: list[OpenRun] = []
         try:

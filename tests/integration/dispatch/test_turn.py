@@ -555,6 +555,19 @@ class TestRequests:
         with pytest.raises(Conflict, match="backlog"):
             world.write(ask)
 
+    def test_instants_of_a_stop_are_an_outage_and_no_backlog(self, world: World) -> None:
+        """A controller that drains leaves what becomes due alone; the next one makes up for the latest instant and accounts for the others."""
+        world.add("job", schedule=EVERY_MINUTE)
+        world.turn()
+        for _ in range(3):
+            world.wait(MINUTE)
+            turned = world.turn(slots=0, fire=False)
+            assert turned.wakes is not None
+            assert turned.wakes.at is None
+        assert world.runs("job") == []
+        world.wait(timedelta(seconds=30))
+        assert world.turns() == ["job"]
+
     def test_a_hold_stops_everything_and_a_release_starts_at_now(self, world: World) -> None:
         """Held: no instant fires, waiting dispatches are deferred; what passed is one Skipped row, and nothing is caught up."""
         world.add("tick", schedule=EVERY_MINUTE)

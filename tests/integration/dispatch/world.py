@@ -130,9 +130,11 @@ class World:
 
         self.write(put)
 
-    def turn(self, *endings: Ending, slots: int = 100, owner: str | None = None) -> Turned:
+    def turn(self, *endings: Ending, slots: int = 100, owner: str | None = None, fire: bool = True) -> Turned:
         """One turn of the dispatcher."""
-        given = Turn(now=self.now, owner=owner or self.owner, host="here", slots=slots, endings=endings, look=True)
+        given = Turn(
+            now=self.now, owner=owner or self.owner, host="here", slots=slots, endings=endings, look=True, fire=fire
+        )
 
         def alive(tx: Tx) -> None:
             known = tx.execute(select(schema.instances.c.id).where(schema.instances.c.id == given.owner)).first()
