@@ -40,10 +40,7 @@ class GitOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """One controller. `paths`, `git` and the sources of `config` add up; at least one of them is given.
-
-    `explicit` names the options among database, state_dir and log_dir that were given and so win over `config`.
-    """
+    """One controller. `paths`, `git` and the sources of `config` add up; at least one of them is given."""
 
     database: str
     state_dir: Path
@@ -60,7 +57,6 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     run_for: timedelta | None = None
     log_format: LogFormat = LogFormat.Text
     max_running: int | None = None
-    explicit: frozenset[str] = frozenset()
     tell: Tell | None = None  # who is told the story; None: nobody
     said: frozenset[str] = (
         frozenset()

@@ -63,7 +63,7 @@ class Reason(StrEnum):
     StartFailed = "StartFailed", "It could not be started."
     Timeout = "Timeout", "It ran longer than `timeout`."
     OutputInvalid = "OutputInvalid", "What it wrote to $JOBWARDEN_OUTPUT cannot be used."
-    Interrupted = "Interrupted", "The controller or its host went away under it."
+    Interrupted = "Interrupted", "The controller or its host stopped, or went away, under it."
     LeaseLost = "LeaseLost", "The replica that ran it could no longer prove that it lives."
     ReplaysExhausted = "ReplaysExhausted", "It was interrupted as often as a run may be replayed."
     Stuck = "Stuck", "The watched work has not ended in time, or its check says that it is stuck."
