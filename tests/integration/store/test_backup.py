@@ -18,7 +18,7 @@ from controller.domain.job import (
     Schedule,
 )
 from controller.domain.states import DispatchState, RunState
-from controller.store import backup, schema
+from controller.store import backup, instances, schema
 from controller.store.database import open_store
 from tests.integration.dispatch.world import START, World, at
 
@@ -43,13 +43,23 @@ def busy(world: World) -> None:
     world.end(world.live("retrying")[0], 1)
 
 
+def restored_by_hand(world: World, copy: Path, *, hold: bool) -> backup.Restored:
+    """The controller signs off, somebody restores, and a controller starts again."""
+    world.write(lambda tx: instances.retire(tx, world.owner))
+    restored = backup.restore(world.store, copy, world.now, hold=hold, actor="ann")
+    world.owner = "the next one"
+    lease = timedelta(hours=1)
+    world.write(lambda tx: recover.start_up(tx, world.owner, "host", "boot", 43, world.now, lease))
+    return restored
+
+
 def test_a_restored_backup_fires_nothing_of_the_past(world: World, tmp_path: Path) -> None:
     """Open runs end, waiting dispatches end, past one-shots are completed, schedules start at now; nothing runs twice."""
     busy(world)
     size = backup.backup(world.store, tmp_path / "copy.db")
     assert size == (tmp_path / "copy.db").stat().st_size
     world.wait(10 * MINUTE)
-    restored = backup.restore(world.store, tmp_path / "copy.db", world.now, hold=False, actor="ann")
+    restored = restored_by_hand(world, tmp_path / "copy.db", hold=False)
     assert (restored.jobs, restored.ended_runs, restored.cancelled_dispatches) == (6, 1, 3)
     assert world.turns() == []
     assert {run.state for run in world.runs()} <= {RunState.Crashed, RunState.Failed}
@@ -64,7 +74,7 @@ def test_a_restore_with_hold_starts_with_everything_held(world: World, tmp_path:
     """Nothing fires until somebody has looked around."""
     busy(world)
     backup.backup(world.store, tmp_path / "copy.db")
-    backup.restore(world.store, tmp_path / "copy.db", world.now, hold=True, actor="ann")
+    restored_by_hand(world, tmp_path / "copy.db", hold=True)
     world.wait(10 * MINUTE)
     assert world.turns() == []
     hold = world.job("tick").hold
