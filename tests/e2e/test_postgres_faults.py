@@ -125,7 +125,7 @@ def test_connections_that_are_ended_under_load_lose_nothing_and_repeat_nothing(
                 while not over.wait(chance.uniform(0.2, 1.5)):
                     ended[0] += len(
                         connection.execute(
-                            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'jobwarden'"
+                            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'jobwarden' AND datname = current_database()"
                         ).fetchall()
                     )
 
