@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.harness import Clock, Postgres, Receiver, Warden, find_libfaketime
 from tests.harness.clocks import HOW_TO_GET_IT
 
+# How long an example takes says how busy the machine is, nothing of the rule that it tests.
+settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ours")
 # `--hypothesis-profile=quick`: what the tests on the other interpreters use, where it is the interpreter that is tested.
-settings.register_profile("quick", max_examples=10)
+settings.register_profile("quick", settings.get_profile("ours"), max_examples=10)
 
 
 @pytest.fixture(scope="session")
