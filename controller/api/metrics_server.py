@@ -6,15 +6,16 @@ controller waits for; answering at all proves that the event loop turns.
 """
 
 import asyncio
+import contextlib
 import errno
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 import msgspec
 from aiohttp import web
 
-from controller.base.errors import InvalidInput
+from controller.base.errors import InvalidInput, StoreUnavailable
 from controller.base.logs import event
 from controller.base.metrics import Metrics
 
@@ -40,11 +41,17 @@ class Health(Protocol):
 class MetricsServer:
     """Serves from `start` to `stop`."""
 
-    def __init__(self, address: str, metrics: Metrics, health: Health) -> None:
-        """`address` is HOST:PORT, [HOST]:PORT or :PORT. Errors: InvalidInput."""
+    def __init__(
+        self, address: str, metrics: Metrics, health: Health, refresh: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """`address` is HOST:PORT, [HOST]:PORT or :PORT; `refresh` brings what is counted in the store up to date before it is told.
+
+        Errors: InvalidInput.
+        """
         self._host, self._port = parse_address(address)
         self._metrics = metrics
         self._health = health
+        self._refresh = refresh
         self._runner: web.AppRunner | None = None
 
     @property
@@ -76,6 +83,11 @@ class MetricsServer:
             await runner.cleanup()
 
     async def _serve_metrics(self, request: web.Request) -> web.Response:
+        if self._refresh is not None:
+            # A database that is away is told by store_errors; the rest is worth telling all the same.
+            with contextlib.suppress(StoreUnavailable, TimeoutError):
+                async with asyncio.timeout(_READY_WITHIN_S):
+                    await self._refresh()
         # Thousands of series take a while to write down; the event loop has better things to do.
         body, content_type = await asyncio.to_thread(self._metrics.render, request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})

@@ -29,7 +29,7 @@ from controller.base import logs
 from controller.base.clock import Clock, SystemClock
 from controller.base.errors import JobwardenError, StoreUnavailable
 from controller.base.logs import event
-from controller.base.metrics import Metrics, PrometheusMetrics, StoreCounters
+from controller.base.metrics import Metrics, PrometheusMetrics
 from controller.base.tasks import Backoff, Supervisor, Wake
 from controller.dispatch import recover, requests
 from controller.dispatch.launch import Launcher
@@ -49,7 +49,7 @@ from controller.reconcile.desired import Desired
 from controller.reconcile.pipeline import Outcome, Reconciler
 from controller.reconcile.records import CancelRequested, Intent, RunRequested
 from controller.status.files import StatusFiles
-from controller.store import database, instances, serving
+from controller.store import census, database, instances, serving
 from controller.store.database import FileLock
 from controller.store.runs import OpenRun
 from controller.store.store import Store, Tx
@@ -100,12 +100,12 @@ class _Controller:
         self._identity = Identity(secrets.token_hex(8), socket.gethostname(), processes.boot_id())
         self._replicated = store.dialect == "postgresql"
         self._telling = Telling(options.tell, as_logs=options.log_format is LogFormat.Json)
-        self._supervisor = Supervisor()
+        self._metrics = self._make_metrics()
+        self._supervisor = Supervisor(self._metrics.loop_restarted)
         self._outbox_wake = Wake()
 
     async def run(self) -> int:
         """Build, recover, run, drain."""
-        self._metrics = self._make_metrics()
         executor = LocalExecutor(self._clock)
         self._dispatcher = self._make_dispatcher(executor)
         self._status = self._make_status()
@@ -140,7 +140,7 @@ class _Controller:
             return Metrics()
         mode = "replicated" if self._replicated else "embedded"
         made = PrometheusMetrics(version=metadata.version("jobwarden"), mode=mode, store=self._store.dialect)
-        made.store_counters(lambda: StoreCounters(self._store.commits, self._store.operations))
+        self._store.measure(made)
         return made
 
     def _make_dispatcher(self, executor: LocalExecutor) -> Dispatcher:
@@ -239,7 +239,7 @@ class _Controller:
     def _add_probes(self) -> None:
         health = Health(self._store, self._dispatcher, self._clock, [loop.synced for loop in self._sources])
         if self._plan.metrics_addr is not None:
-            server = MetricsServer(self._plan.metrics_addr, self._metrics, health)
+            server = MetricsServer(self._plan.metrics_addr, self._metrics, health, self._count)
             self._supervisor.start("metrics server", server.start())
             self._supervisor.on_stop("metrics server", server.stop)
         if self._options.heartbeat_url is not None:
@@ -247,6 +247,18 @@ class _Controller:
                 "heartbeat", Heartbeat(self._options.heartbeat_url, health.working).run, restartable=True
             )
             self._supervisor.add("self check", health.watch, restartable=True)
+
+    async def _count(self) -> None:
+        """Bring up to date what only the store knows."""
+        series = self._metrics.series()
+        found = await self._store.read(partial(census.take, asked=series))
+        self._metrics.jobs(found.jobs)
+        self._metrics.queue(found.waiting)
+        self._metrics.replicas(found.replicas)
+        for (namespace, job), overdue in found.known.items():
+            self._metrics.job_overdue(namespace, job, overdue=overdue)
+        for namespace, job in set(series) - found.known.keys():
+            self._metrics.job_removed(namespace, job)
 
     # recovery
 

@@ -10,7 +10,7 @@ Invariant: a metric never contains text that a user's job made.
 """
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -42,7 +42,7 @@ class Metrics:
         """A run reached its final state. `duration` None: it never started (Denied, Crashed before the start)."""
 
     def dispatch_ended(self, *, cause: str, state: str, reason: str | None) -> None:
-        """A dispatch became Done, Skipped, Missed or Cancelled."""
+        """A turn ended a dispatch: it became Done, Skipped, Missed or Cancelled."""
 
     def dispatch_deferred(self, *, reason: str) -> None:
         """A guard said "not now"."""
@@ -61,6 +61,10 @@ class Metrics:
 
     def job_succeeded_at(self, namespace: str, job: str, at: datetime) -> None:
         """The job's last success as known from the store; `run_finished` keeps it up to date afterwards."""
+
+    def series(self) -> Collection[tuple[str, str]]:
+        """The jobs that have series of their own."""
+        return ()
 
     def job_removed(self, namespace: str, job: str) -> None:
         """The job is gone: drop its series."""
@@ -127,7 +131,11 @@ class PrometheusMetrics(Metrics):
             "dispatch_lateness", "From when a dispatch was due until its run started.", _LATENESS
         )
         self._dispatches = counter(
-            "dispatches_total", "Dispatches that ended, by outcome and reason.", "cause", "state", "reason"
+            "dispatches_total",
+            "Dispatches that were opened, skipped, missed or replaced, by state and reason.",
+            "cause",
+            "state",
+            "reason",
         )
         self._deferred = counter("dispatch_deferrals_total", "How often a dispatch had to wait, by reason.", "reason")
         self._queue = gauge("queue_depth", "Dispatches that wait, by state.", "state")
@@ -192,6 +200,9 @@ class PrometheusMetrics(Metrics):
         if self._known.has(namespace, job):
             self._last_success.labels(namespace, job).set(at.timestamp())
 
+    def series(self) -> Collection[tuple[str, str]]:
+        return self._known.all()
+
     def job_removed(self, namespace: str, job: str) -> None:
         if self._known.forget(namespace, job):
             for metric in (self._runs, self._last_success, self._overdue):
@@ -240,6 +251,9 @@ class _KnownJobs:
     @property
     def omitted(self) -> int:
         return len(self._others)
+
+    def all(self) -> Collection[tuple[str, str]]:
+        return tuple(self._known)
 
     def has(self, namespace: str, job: str) -> bool:
         key = (namespace, job)

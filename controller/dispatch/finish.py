@@ -137,6 +137,7 @@ def _news(fact: EndFacts, decision: Finalisation, now: datetime) -> list[StoryEv
         StoryEvent(
             at=now,
             kind=StoryKind.Skipped,
+            cause=child.cause,
             namespace=child.namespace,
             job=child.job,
             reason=child.reason,

@@ -163,6 +163,7 @@ def _news(row: Dispatch, now: datetime) -> StoryEvent:
     return StoryEvent(
         at=now,
         kind=kind,
+        cause=row.cause,
         namespace=row.namespace,
         job=row.job,
         reason=row.reason,

@@ -218,6 +218,8 @@ class _Bench:
         ]
         why = f"replaced by the dispatch for {dispatch.scheduled_for.isoformat()}"
         self._ends += [dispatches.End(other.id, DispatchState.Cancelled, Reason.Replaced, why) for other in older]
+        for other in older:
+            self._report(StoryKind.Cancelled, other, Reason.Replaced, why)
         approvals.close(self._tx, [other.id for other in older], ApprovalState.Cancelled, self._now)
         live = runs.live_of_jobs(self._tx, {job.id})
         runs.request_cancel(self._tx, {run.name for run in live}, "concurrency.policy Replace")

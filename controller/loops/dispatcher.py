@@ -29,7 +29,7 @@ from controller.dispatch.cycle import Turn, Turned, turn
 from controller.domain.job import WatchdogTarget
 from controller.domain.reasons import Reason
 from controller.domain.records import Ending, Handle, Run
-from controller.domain.states import RunState
+from controller.domain.states import DispatchState, RunState
 from controller.domain.story import StoryEvent, StoryKind, Tell
 from controller.executors.protocol import Execution, ExecutionRequest, ExecutionResult, Executor
 from controller.store import dispatches, jobs, runs
@@ -47,6 +47,8 @@ _SWEEP = timedelta(seconds=30)
 _WRITE_ENDS = timedelta(seconds=30)
 """How long a stopping controller goes on trying to write how its runs ended."""
 _INTERRUPTED = "the controller stops"
+_ENDED_DISPATCHES = (StoryKind.Skipped, StoryKind.Missed, StoryKind.Cancelled)
+"""News of dispatches that ended without a run; the words are those of their states."""
 _YIELD_EVERY = 4
 _MANY = 12
 """That many runs at once make it worth a moment to write their ends together."""
@@ -340,8 +342,14 @@ class Dispatcher:
                 event(_log, "a run had been ended by somebody else", logging.WARNING, run=ending.run)
 
     def _report(self, turned: Turned) -> None:
+        for opened in turned.opened:
+            self._metrics.dispatch_ended(cause=opened.run.cause, state=DispatchState.Done, reason=None)
         for news in turned.news:
             self._tell(news)
+            if news.kind is StoryKind.Waiting:
+                self._metrics.dispatch_deferred(reason=news.reason or "")
+            elif news.kind in _ENDED_DISPATCHES:
+                self._metrics.dispatch_ended(cause=news.cause or "", state=news.kind, reason=news.reason)
         for decision in turned.finished:
             run = decision.run
             took = (

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -19,11 +20,14 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from controller.base.errors import StoreUnavailable
+from controller.base.metrics import Metrics, StoreCounters
 
 T = TypeVar("T")
 Tx = Connection
 """A transaction in progress; other layers pass it through and never look inside."""
 
+_Queued = tuple[Callable[[Tx], Any], "Future[Any]", float]
+"""A function, the future of its result, and when it was queued (monotonic)."""
 _MOST_PER_COMMIT = 256
 _READERS = 2
 _CLOSE_WITHIN_S = 10.0
@@ -46,7 +50,8 @@ class Store:
         self._engine = writer
         self._reader = reader
         self._guard = guard
-        self._queue: queue.SimpleQueue[tuple[Callable[[Tx], Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Queued | None] = queue.SimpleQueue()
+        self._metrics = Metrics()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
         self._writer = threading.Thread(target=self._write_forever, name="store-writer", daemon=True)
         self._writer.start()
@@ -68,8 +73,13 @@ class Store:
     def submit(self, function: Callable[[Tx], T]) -> "Future[T]":
         """As `write`, for callers without a loop: a future of the committed result."""
         future: Future[T] = Future()
-        self._queue.put((function, future))
+        self._queue.put((function, future, time.monotonic()))
         return future
+
+    def measure(self, metrics: Metrics) -> None:
+        """Tell `metrics` of every write from now on."""
+        self._metrics = metrics
+        metrics.store_counters(lambda: StoreCounters(self.commits, self.operations))
 
     async def read(self, function: Callable[[Tx], T]) -> T:
         """Run `function` on a reader's connection. Errors: StoreUnavailable."""
@@ -95,6 +105,7 @@ class Store:
             with self._reader.connect() as connection:
                 return function(connection)
         except (OperationalError, DBAPIError) as error:
+            self._metrics.store_failed()
             raise _unavailable(error) from error
 
     def _write_forever(self) -> None:
@@ -114,13 +125,13 @@ class Store:
             if last:
                 return
 
-    def _commit_together(self, batch: list[tuple[Callable[[Tx], Any], "Future[Any]"]]) -> None:
+    def _commit_together(self, batch: list[_Queued]) -> None:
         """Run the functions in one transaction; resolve their futures only after the commit."""
         results: list[tuple[Future[Any], Any]] = []
         refused: list[tuple[Future[Any], BaseException]] = []
         try:
             with self._engine.connect() as connection:
-                for function, future in batch:
+                for function, future, _ in batch:
                     if not future.set_running_or_notify_cancel():
                         continue
                     try:
@@ -144,11 +155,15 @@ class Store:
                 connection.commit()
         except Exception as error:  # noqa: BLE001 - the whole transaction is gone; everybody in it is told
             failure = error if isinstance(error, StoreUnavailable) else _unavailable(error)
-            for _, future in batch:
+            self._metrics.store_failed()
+            for _, future, _ in batch:
                 _tell(future, failure)
             return
         self.commits += 1
         self.operations += len(results)
+        now = time.monotonic()
+        for _, _, queued_at in batch:
+            self._metrics.store_write(now - queued_at)
         for future, result in results:
             future.set_result(result)
         for future, reason in refused:
