@@ -8,7 +8,7 @@ import msgspec
 
 from controller.domain.job import Backoff, Interruption, NotificationEvent, RetryAction
 from controller.domain.reasons import Reason
-from controller.domain.records import Dispatch, LastRun, OutboxItem, Run
+from controller.domain.records import Dispatch, Job, LastRun, OutboxItem, Run
 from controller.domain.states import RUN, Cause, DispatchState, RunState, step
 from controller.finalise import chain, outcome, tell
 from controller.finalise.facts import EndFacts, Finalisation, JobChange
@@ -138,6 +138,11 @@ def _judged(facts: EndFacts, run: Run, ended: Outcome) -> JobChange:
     )
 
 
+def _in_a_row(event: NotificationEvent, before: Job, after: JobChange) -> int:
+    """How many failures the news is about: for a recovery those that it ends."""
+    return before.consecutive_errors if event is NotificationEvent.Recovered else after.consecutive_errors
+
+
 def _outbox(
     facts: EndFacts, run: Run, ended: Outcome, change: JobChange, new_id: Callable[[datetime], str]
 ) -> tuple[OutboxItem, ...]:
@@ -154,7 +159,7 @@ def _outbox(
         for event in events
         for item in tell.items(
             facts.spec,
-            tell.of_run(event, run, facts.spec.description, facts.now, change.consecutive_errors),
+            tell.of_run(event, run, facts.spec.description, facts.now, _in_a_row(event, facts.job, change)),
             run.name,
             facts.now,
             new_id,

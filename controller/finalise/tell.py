@@ -10,7 +10,8 @@ from controller.domain.notices import Notice
 from controller.domain.records import Dispatch, Job, OutboxItem, Run
 from controller.domain.states import OutboxState
 
-_FAILURES = frozenset({NotificationEvent.Failed, NotificationEvent.TimedOut})
+_COUNTED = frozenset({NotificationEvent.Failed, NotificationEvent.TimedOut, NotificationEvent.Recovered})
+"""What `afterFailures` holds back: failures before that many in a row, and the recovery from failures that nobody was told of."""
 _MOST_OUTPUT = 2048
 
 
@@ -20,7 +21,7 @@ def items(
     """One item for each notification of the job that wants the notice's event. Pure, but for the ids.
 
     `occurrence` makes the same event of another run or instant a different one; the same is never told twice. Failures are told from the
-    `afterFailures`-th in a row on.
+    `afterFailures`-th in a row on, and a recovery if the failure before it was.
     """
     event = NotificationEvent(notice.event)
     wanted = [n for n in spec.notifications if event in n.events and _enough(n, event, notice.failures_in_a_row)]
@@ -122,4 +123,4 @@ def _dedupe(notice: Notice, occurrence: str, notification: Notification) -> str:
 
 
 def _enough(notification: Notification, event: NotificationEvent, failures_in_a_row: int) -> bool:
-    return event not in _FAILURES or failures_in_a_row >= notification.after_failures
+    return event not in _COUNTED or failures_in_a_row >= notification.after_failures

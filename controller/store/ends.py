@@ -70,9 +70,11 @@ def apply(tx: Tx, decided: Sequence[Finalisation], now: datetime, pooled: Collec
             new.append(decision.follow_up)
     dispatches.insert_all(tx, new)
     outbox.enqueue(tx, [item for decision in decided for item in decision.outbox])
-    freed = pools.release(tx, pooled)
+    freed = pools.held_by(tx, pooled)
     freed.update((job_key(run.job_id), 1) for run in ended)
+    # Dispatches before pools, as whoever judges locks them: the other way round two replicas could wait for each other.
     dispatches.wake(tx, freed, now)
+    pools.release(tx, pooled)
 
 
 def _links(tx: Tx, parents: Collection[tuple[str, str]]) -> list[Any]:

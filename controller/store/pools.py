@@ -33,25 +33,30 @@ def hold(tx: Tx, run: str, wanted: Mapping[int, int]) -> bool:
     return True
 
 
-def release(tx: Tx, names: Collection[str]) -> dict[str, int]:
-    """Give back what these runs held: how many slots of which pools, by the key that waits use."""
+def held_by(tx: Tx, names: Collection[str]) -> dict[str, int]:
+    """How many slots of which pools these runs hold, by the key that waits use."""
     if not names:
         return {}
     query = (
-        select(pool_holds.c.pool, pool_holds.c.slots, pools.c.namespace, pools.c.name)
+        select(pool_holds.c.slots, pools.c.namespace, pools.c.name)
         .join(pools, pools.c.id == pool_holds.c.pool)
         .where(pool_holds.c.run.in_(names))
     )
-    held = tx.execute(query).all()
-    if not held:
-        return {}
-    _give_back(tx, sorted((row.pool, row.slots) for row in held))
-    tx.execute(delete(pool_holds).where(pool_holds.c.run.in_(names)))
-    freed: dict[str, int] = {}
-    for row in held:
+    held: dict[str, int] = {}
+    for row in tx.execute(query):
         key = f"pool:{row.namespace}/{row.name}"
-        freed[key] = freed.get(key, 0) + row.slots
-    return freed
+        held[key] = held.get(key, 0) + row.slots
+    return held
+
+
+def release(tx: Tx, names: Collection[str]) -> None:
+    """Give back what these runs hold."""
+    if not names:
+        return
+    held = tx.execute(select(pool_holds.c.pool, pool_holds.c.slots).where(pool_holds.c.run.in_(names))).all()
+    if held:
+        _give_back(tx, sorted((row.pool, row.slots) for row in held))
+        tx.execute(delete(pool_holds).where(pool_holds.c.run.in_(names)))
 
 
 def repair(tx: Tx) -> None:

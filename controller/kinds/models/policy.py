@@ -147,7 +147,10 @@ class Notification(Model):
     )
     target_ref: TargetRef = Field(description="Where to tell it.")
     after_failures: int = Field(
-        1, ge=1, le=1000, description="Failed and TimedOut are told only from this many failures in a row on."
+        1,
+        ge=1,
+        le=1000,
+        description="Failed and TimedOut are told only from this many failures in a row on, Recovered only after as many.",
     )
     to: str | None = Field(
         None, min_length=1, max_length=256, description="A recipient within the target, where its service knows such."

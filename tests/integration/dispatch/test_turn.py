@@ -727,6 +727,16 @@ class TestTelling:
             world.end(opened.run, code)
         assert [event for event, _, _ in world.outbox()] == ["Failed", "Recovered"]
 
+    def test_a_recovery_from_failures_that_nobody_heard_of_is_not_told(self, world: World) -> None:
+        """afterFailures 2: one failure is silent, and so is its end."""
+        told = (Notification((NotificationEvent.Failed, NotificationEvent.Recovered), "ops", after_failures=2),)
+        world.add("job", schedule=EVERY_MINUTE, notifications=told)
+        for code in (1, 0):
+            world.wait(MINUTE)
+            (opened,) = world.turn().opened
+            world.end(opened.run, code)
+        assert world.outbox() == []
+
     def test_an_overdue_job_is_told_once(self, world: World) -> None:
         """alerts.noSuccessFor: Overdue is set when crossed, told once, and cleared by a success."""
         told = (Notification((NotificationEvent.Overdue,), "ops"),)
