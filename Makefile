@@ -14,7 +14,7 @@ help: ## Show this help
 run: .venv/installed ## Install, then run manifests/quickstart on an embedded database and show what happens (Ctrl-C ends)
 	@mkdir -p .cache/quickstart
 	@echo "to ask or decide, in another terminal: export JOBWARDEN_DB=sqlite:///$(CURDIR)/.cache/quickstart/jobwarden.db; $(BIN)/jobwarden get jobs"
-	@$(BIN)/jobwarden run manifests/quickstart --db sqlite:///.cache/quickstart/jobwarden.db
+	@$(BIN)/jobwarden run manifests/quickstart --db sqlite:///.cache/quickstart/jobwarden.db --log-format story
 
 test: .venv/installed-dev ## Install what is needed, then pass every check and every test
 	@PYTHON=$(BIN)/python WORKERS=$(WORKERS) tests/run

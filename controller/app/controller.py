@@ -99,7 +99,7 @@ class _Controller:
         self._clock = clock
         self._identity = Identity(secrets.token_hex(8), socket.gethostname(), processes.boot_id())
         self._replicated = store.dialect == "postgresql"
-        self._telling = Telling(options.tell, as_logs=options.log_format is LogFormat.Json)
+        self._telling = Telling(options.tell, as_logs=options.log_format is not LogFormat.Story)
         self._metrics = self._make_metrics()
         self._supervisor = Supervisor(self._metrics.loop_restarted)
         self._outbox_wake = Wake()

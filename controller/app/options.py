@@ -21,7 +21,7 @@ _MOST_NAME = 63
 
 
 class LogFormat(StrEnum):
-    """How the controller writes about itself: log lines for people, log lines for machines, or only the story."""
+    """How the controller writes about itself: log lines as text, log lines as JSON, or the story for whoever watches (and warnings)."""
 
     Text = "text"
     Json = "json"

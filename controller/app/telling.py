@@ -1,14 +1,17 @@
-"""Hands news to everybody who listens: the terminal, watchers of the control socket, the log of a controller that writes JSON."""
+"""Hands news to everybody who listens: the terminal that shows the story, or else the log, and watchers of the control socket."""
 
 import logging
+import re
 from collections.abc import Callable
 
 import msgspec
 
 from controller.base.logs import event
-from controller.domain.story import StoryEvent, Tell
+from controller.domain.story import StoryEvent, StoryKind, Tell
 
 _log = logging.getLogger("jobwarden.story")
+_NEED_A_LOOK = frozenset({StoryKind.Rejected, StoryKind.Trouble, StoryKind.Alert, StoryKind.Missed})
+_PHRASES = {kind: re.sub("(?<=[a-z])(?=[A-Z])", " ", kind.value).lower() for kind in StoryKind}
 
 
 class Telling:
@@ -23,8 +26,9 @@ class Telling:
         """Never raises: news are no reason to stop."""
         if self._tell is not None:
             self._tell(news)
-        if self._as_logs and _log.isEnabledFor(logging.INFO):
+        level = logging.WARNING if news.kind in _NEED_A_LOOK else logging.INFO
+        if self._as_logs and _log.isEnabledFor(level):
             facts = {name: value for name, value in msgspec.structs.asdict(news).items() if name not in {"at", "kind"}}
             words = facts.pop("message")
-            event(_log, news.kind.value, **facts, detail=words)
+            event(_log, _PHRASES[news.kind], level, **facts, detail=words)
         self.publish(news)

@@ -65,7 +65,7 @@ jobwarden run manifests/ --until-idle --log-format json
 @click.option(
     "--log-format",
     type=click.Choice([str(one) for one in LogFormat]),
-    help="How to report (default: story on a terminal, else text).",
+    help="How to report (default: story on a terminal, else json).",
 )
 @click.option("--max-running", type=click.IntRange(min=1), metavar="N", help="How many runs may be open at once.")
 def run(folders: tuple[Path, ...], **given: Any) -> int:
@@ -96,7 +96,7 @@ def options_of(folders: tuple[Path, ...], given: dict[str, Any]) -> RunOptions:
     database = current().database
     state_dir = _absolute(given["state_dir"]) or paths.state_dir(database, os.environ)
     log_dir = _absolute(given["log_dir"]) or _absolute(os.environ.get("JOBWARDEN_LOG_DIR")) or state_dir / "logs"
-    log_format = LogFormat(given["log_format"] or ("story" if sys.stdout.isatty() else "text"))
+    log_format = LogFormat(given["log_format"] or ("story" if sys.stdout.isatty() else "json"))
     return RunOptions(
         database=database,
         state_dir=state_dir,
@@ -113,7 +113,7 @@ def options_of(folders: tuple[Path, ...], given: dict[str, Any]) -> RunOptions:
         run_for=given["run_for"],
         log_format=log_format,
         max_running=given["max_running"],
-        tell=teller(sys.stdout) if log_format is not LogFormat.Json else None,
+        tell=teller(sys.stdout) if log_format is LogFormat.Story else None,
         said=_said(given),
     )
 

@@ -53,6 +53,7 @@ class StoryEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     exit_code: int | None = None
     seconds: float | None = None
     due: datetime | None = None
+    revision: str | None = None  # of the source that was applied
 
 
 Tell = Callable[[StoryEvent], None]

@@ -4,13 +4,11 @@ Invariant: only the owner of a source writes what it declares; whoever does not 
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
 from controller.base.clock import Clock
-from controller.base.logs import event
 from controller.base.metrics import Metrics
 from controller.domain.story import StoryEvent, StoryKind, Tell
 from controller.loops.lease import LEASE
@@ -18,8 +16,6 @@ from controller.reconcile.pipeline import Outcome, Reconciler
 from controller.sources.snapshot import Hint
 from controller.store import serving
 from controller.store.store import Store
-
-_log = logging.getLogger(__name__)
 
 _OWNED_BY_OTHERS = timedelta(seconds=5)
 _MOST_TOLD = 20
@@ -104,31 +100,20 @@ class SourceLoop:
         if outcome.changed:
             parts = {"created": counts.created, "updated": counts.updated, "removed": counts.removed}
             words = ", ".join(f"{count} {what}" for what, count in parts.items() if count)
-            event(_log, "applied", source=self.name, revision=outcome.revision, changes=words)
-            self._tell(StoryEvent(at=now, kind=StoryKind.Applied, subject=self.name, message=words or "nothing to do"))
+            applied = StoryEvent(
+                at=now, kind=StoryKind.Applied, subject=self.name, message=words, revision=outcome.revision
+            )
+            self._tell(applied)
         news = (outcome.unavailable, *outcome.errors)
         if news == self._told:
             return
         before, self._told = self._told, news
         if outcome.unavailable is not None:
-            event(
-                _log,
-                "the source cannot be read; what it declared last stays in force",
-                logging.WARNING,
-                source=self.name,
-                error_message=outcome.unavailable,
-            )
-            self._tell(StoryEvent(at=now, kind=StoryKind.Trouble, subject=self.name, message=outcome.unavailable))
+            message = f"cannot be read, and what it declared last stays in force: {outcome.unavailable}"
+            self._tell(StoryEvent(at=now, kind=StoryKind.Trouble, subject=self.name, message=message))
         elif before is not None and before[0] is not None:
             self._tell(StoryEvent(at=now, kind=StoryKind.Source, subject=self.name, message="can be read again"))
         for error in outcome.errors[:_MOST_TOLD]:
-            event(
-                _log,
-                "a document is not valid; its last good version stays in force",
-                logging.WARNING,
-                source=self.name,
-                problem=str(error),
-            )
             self._tell(
                 StoryEvent(
                     at=now,

@@ -49,7 +49,7 @@ def test_a_folder_that_is_removed_prunes_nothing_and_is_followed_again(warden: W
     warden.start(applied=("job", "other"))
     aside = warden.folder / "aside"
     warden.manifests.rename(aside)
-    says(warden, "the source cannot be read")
+    says(warden, "cannot be read")
     assert names(warden) == {"job", "other"}
     warden.trigger("job", "--wait").ok()
     aside.rename(warden.manifests)
@@ -202,7 +202,7 @@ def test_a_remote_that_is_gone_keeps_the_last_revision(warden: Warden, repositor
     start_on(warden, repository)
     aside = repository.bare.with_name("aside")
     repository.bare.rename(aside)
-    says(warden, "the source cannot be read")
+    says(warden, "cannot be read")
     runs(warden, "echo one")
     warden.kill9()
     warden._spawn(("--git", str(repository.bare), "--branch", "main", "--interval", "1s"))

@@ -132,7 +132,7 @@ class Warden:
         assert self.process is None, "a controller runs already"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*COMMAND, "run", str(self.manifests), *arguments],
+                [*COMMAND, "run", str(self.manifests), "--log-format", "text", *arguments],
                 env=self.environment,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,

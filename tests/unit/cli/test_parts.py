@@ -99,7 +99,7 @@ def test_everything_of_an_installation_follows_from_its_database(
     assert found.paths == (tmp_path / "manifests",)
     assert (found.state_dir, found.log_dir) == (Path("/data"), Path("/data/logs"))
     assert options("manifests", db="sqlite:///x.db").database == f"sqlite:///{tmp_path}/x.db"
-    assert found.log_format is LogFormat.Text  # not on a terminal
+    assert found.log_format is LogFormat.Json  # not on a terminal
 
 
 def test_every_option_of_run_reaches_the_controller(tmp_path: Path) -> None:
