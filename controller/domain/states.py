@@ -123,7 +123,7 @@ APPROVAL: Mapping[ApprovalState, frozenset[ApprovalState]] = {
     ApprovalState.Cancelled: frozenset(),
 }
 
-WAITING = frozenset({DispatchState.Pending, DispatchState.Claimed, DispatchState.AwaitingApproval})
+WAITING = (DispatchState.Pending, DispatchState.Claimed, DispatchState.AwaitingApproval)
 ENDED_RUN = frozenset(state for state, to in RUN.items() if not to)
 
 

@@ -246,13 +246,13 @@ def _problems(tx: Tx) -> Iterator[str]:
             yield f"a row of {row[0]} refers to a missing row of {row[2]}"
     yield from _pool_problems(tx)
     exclusive = (
-        select(runs.c.namespace, runs.c.job, func.count().label("count"))
+        select(runs.c.namespace, runs.c.job, func.count().label("number"))
         .where(runs.c.state == RunState.Running.value, runs.c.exclusive)
         .group_by(runs.c.namespace, runs.c.job)
         .having(func.count() > 1)
     )
     for row in tx.execute(exclusive):
-        yield f"{row.namespace}/{row.job} has {row.count} open runs, though it forbids overlap"
+        yield f"{row.namespace}/{row.job} has {row.number} open runs, though it forbids overlap"
     lost = select(dispatches.c.id).where(dispatches.c.state == DispatchState.Done.value, dispatches.c.run.is_(None))
     for row in tx.execute(lost.limit(10)):
         yield f"dispatch {row.id} is Done and names no run"

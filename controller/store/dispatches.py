@@ -10,8 +10,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from controller.domain.records import Dispatch
 from controller.domain.states import DISPATCH, WAITING, Cause, DispatchState, sources_of
 from controller.guards.chain import job_key
-from controller.store.rows import dispatch_of, dispatch_values
+from controller.store.rows import DISPATCH_COLUMNS, dispatch_of, dispatch_values
 from controller.store.schema import dispatches, idempotency_keys, instances, jobs, waits
+from controller.store.statement import Statement, among, insertion
 from controller.store.store import Tx
 
 _WAITING = tuple(state.value for state in WAITING)
@@ -22,7 +23,7 @@ _CHUNK = 500
 # (An OR, because executemany takes no list of its own for IN.)
 _OPENABLE = or_(dispatches.c.state == DispatchState.Pending.value, dispatches.c.state == DispatchState.Claimed.value)
 
-_DUE = (
+_DUE = Statement(
     select(dispatches)
     .join(jobs, jobs.c.id == dispatches.c.job_id)
     .where(
@@ -36,20 +37,23 @@ _DUE = (
 )
 
 
+_INSERT = insertion(dispatches, DISPATCH_COLUMNS, unless_there=True)
+
+
 def insert_all(tx: Tx, new: Sequence[Dispatch]) -> None:
     """Add dispatches. A Schedule instant that has one already is passed over: it fires at most once (invariant 2)."""
-    if new:
-        dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
-        tx.execute(dialect.insert(dispatches).on_conflict_do_nothing(), [dispatch_values(dispatch) for dispatch in new])
+    _INSERT.run_all(tx, [dispatch_values(dispatch) for dispatch in new])
 
 
 def due(tx: Tx, now: datetime, most: int) -> list[Dispatch]:
     """Waiting dispatches that may be looked at now, in order of priority, then scheduled instant; locked against other replicas."""
-    return [dispatch_of(row) for row in tx.execute(_DUE, {"now": now, "most": most})]
+    return [dispatch_of(row) for row in _DUE.rows(tx, {"now": now, "most": most})]
 
 
-_WAITING_OF = select(dispatches.c.job_id, dispatches.c.id, dispatches.c.scheduled_for, dispatches.c.cause).where(
-    dispatches.c.state.in_(_WAITING), dispatches.c.job_id.in_(bindparam("ids", expanding=True))
+_WAITING_OF = Statement(
+    select(dispatches.c.job_id, dispatches.c.id, dispatches.c.scheduled_for, dispatches.c.cause).where(
+        dispatches.c.state.in_(_WAITING), among(dispatches.c.job_id, "ids")
+    )
 )
 
 
@@ -65,16 +69,21 @@ def waiting(tx: Tx, job_ids: Collection[int]) -> dict[int, list[Waiting]]:
     """All waiting dispatches of these jobs, by job."""
     found: dict[int, list[Waiting]] = {job_id: [] for job_id in job_ids}
     if job_ids:
-        rows = tx.execute(_WAITING_OF, {"ids": list(job_ids)})
-        for row in rows:
+        for row in _WAITING_OF.rows(tx, {"ids": job_ids}):
             found[row.job_id].append(Waiting(row.id, row.scheduled_for, Cause(row.cause)))
     return found
 
 
 def backlog(tx: Tx, job_id: int) -> int:
     """How many dispatches of a job wait."""
-    query = select(func.count()).where(dispatches.c.job_id == job_id, dispatches.c.state.in_(_WAITING))
-    return tx.execute(query.select_from(dispatches)).scalar_one()
+    return int(_BACKLOG.scalars(tx, {"job": job_id})[0])
+
+
+_BACKLOG = Statement(
+    select(func.count())
+    .select_from(dispatches)
+    .where(dispatches.c.job_id == bindparam("job"), dispatches.c.state.in_(_WAITING))
+)
 
 
 class Waiter(msgspec.Struct, frozen=True):
@@ -85,8 +94,8 @@ class Waiter(msgspec.Struct, frozen=True):
     dispatch: str
 
 
-_AWAITED = select(waits.c.key).where(waits.c.key.in_(bindparam("keys", expanding=True))).distinct()
-_WAITERS = (
+_AWAITED = Statement(select(waits.c.key).where(among(waits.c.key, "keys")).distinct())
+_WAITERS = Statement(
     select(dispatches.c.priority, dispatches.c.scheduled_for, dispatches.c.id)
     .join(waits, dispatches.c.id == waits.c.dispatch)
     .join(jobs, jobs.c.id == dispatches.c.job_id)
@@ -107,10 +116,10 @@ def waiters(tx: Tx, wanted: Mapping[str, int]) -> list[Waiter]:
     if not wanted:
         return []
     found: list[Waiter] = []
-    for key in tx.execute(_AWAITED, {"keys": list(wanted)}).scalars().all():
+    for key in _AWAITED.scalars(tx, {"keys": wanted}):
         found += [
             Waiter(key, (-row.priority, row.scheduled_for, row.id), row.id)
-            for row in tx.execute(_WAITERS, {"key": key, "most": wanted[key]})
+            for row in _WAITERS.rows(tx, {"key": key, "most": wanted[key]})
         ]
     return found
 
@@ -126,7 +135,7 @@ def wake(tx: Tx, freed: Mapping[str, int], now: datetime) -> None:
         )
 
 
-_DONE = (
+_DONE = Statement(
     update(dispatches)
     .where(dispatches.c.id == bindparam("dispatch"), _OPENABLE)
     .values(
@@ -137,11 +146,10 @@ _DONE = (
 
 def done(tx: Tx, opened: Sequence[tuple[str, str]], now: datetime) -> None:
     """Dispatches whose run was opened in this transaction: (dispatch, run)."""
-    if opened:
-        tx.execute(_DONE, [{"dispatch": dispatch, "opened": run, "at": now} for dispatch, run in opened])
+    _DONE.run_all(tx, [{"dispatch": dispatch, "opened": run, "at": now} for dispatch, run in opened])
 
 
-_DEFER = (
+_DEFER = Statement(
     update(dispatches)
     .where(dispatches.c.id == bindparam("dispatch"), _OPENABLE)
     .values(
@@ -172,9 +180,8 @@ def defer(tx: Tx, deferrals: Sequence[Deferral], now: datetime) -> None:
     kept = {(d.dispatch, key) for d in deferrals for key in d.waits}
     query = select(waits.c.dispatch, waits.c.key).where(waits.c.dispatch.in_([d.dispatch for d in deferrals]))
     left = {row.key for row in tx.execute(query) if (row.dispatch, row.key) not in kept}
-    tx.execute(
-        _DEFER,
-        [{"dispatch": d.dispatch, "why": d.reason, "words": d.message, "until": d.not_before} for d in deferrals],
+    _DEFER.run_all(
+        tx, [{"dispatch": d.dispatch, "why": d.reason, "words": d.message, "until": d.not_before} for d in deferrals]
     )
     forget_waits(tx, [d.dispatch for d in deferrals])
     rows = [{"dispatch": d.dispatch, "key": key} for d in deferrals for key in dict.fromkeys(d.waits)]

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import select
 
 from controller.domain.job import Join, When
 from controller.domain.records import Dispatch, Ending, Job, Run
@@ -20,9 +20,13 @@ from controller.store.schema import dispatches as dispatch_table
 from controller.store.schema import jobs as job_table
 from controller.store.schema import runs as run_table
 from controller.store.schema import triggers
+from controller.store.statement import Statement, among
 from controller.store.store import Tx
 
-_LINKS = select(triggers).where(triggers.c.parent.in_(bindparam("names", expanding=True)))
+_LINKS = Statement(select(triggers).where(among(triggers.c.parent, "names")))
+_LOCK = Statement(
+    select(job_table.c.id).where(among(job_table.c.id, "ids")).order_by(job_table.c.id).with_for_update(key_share=True)
+)
 _WAITING = tuple(state.value for state in WAITING)
 
 
@@ -81,7 +85,7 @@ def _links(tx: Tx, parents: Collection[tuple[str, str]]) -> list[Any]:
     """Rows of triggers that name these (namespace, name) as parents."""
     if not parents:
         return []
-    rows = tx.execute(_LINKS, {"names": list({name for _, name in parents})})
+    rows = _LINKS.rows(tx, {"names": {name for _, name in parents}})
     return [row for row in rows if (row.namespace, row.parent) in parents]
 
 
@@ -90,8 +94,7 @@ def _lock(tx: Tx, ids: Collection[int]) -> None:
     see each other (join All fires once, and fires).
     """
     if ids and tx.dialect.name == "postgresql":
-        locked = select(job_table.c.id).where(job_table.c.id.in_(ids)).order_by(job_table.c.id)
-        tx.execute(locked.with_for_update(key_share=True))
+        _LOCK.rows(tx, {"ids": ids})
 
 
 def _children(tx: Tx, parents: Iterable[Job], links: Sequence[Any]) -> dict[int, list[tuple[Job, When]]]:

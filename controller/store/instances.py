@@ -6,9 +6,10 @@ by the database's clock; on SQLite the file lock says that there is only one, so
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import bindparam, insert, select, text, update
 
 from controller.store.schema import instances
+from controller.store.statement import Statement
 from controller.store.store import Tx
 
 
@@ -41,6 +42,13 @@ def renew(tx: Tx, instance: str, now: datetime, lease: timedelta) -> bool:
     return tx.execute(statement.values(lease_until=database_now(tx, now) + lease)).rowcount == 1
 
 
+_HOLDS = Statement(
+    select(instances.c.id)
+    .where(instances.c.id == bindparam("instance"), instances.c.state == "Live")
+    .with_for_update(read=True, key_share=True)
+)
+
+
 def holds(tx: Tx, instance: str) -> bool:
     """Whether this instance is alive, and stays so until the transaction ends: nobody can declare it gone meanwhile.
 
@@ -48,8 +56,7 @@ def holds(tx: Tx, instance: str) -> bool:
     """
     if tx.dialect.name != "postgresql":
         return True
-    alive = select(instances.c.id).where(instances.c.id == instance, instances.c.state == "Live")
-    return tx.execute(alive.with_for_update(read=True, key_share=True)).first() is not None
+    return bool(_HOLDS.rows(tx, {"instance": instance}))
 
 
 def retire(tx: Tx, instance: str) -> None:

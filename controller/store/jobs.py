@@ -9,13 +9,13 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import bindparam, func, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from controller.domain.records import Hold, Job
 from controller.domain.states import WAITING
 from controller.finalise.facts import JobChange
 from controller.store.rows import job_of
 from controller.store.schema import Instant, dispatches, jobs, tombstones
+from controller.store.statement import Statement, among, insertion
 from controller.store.store import Tx
 
 _BACKLOG = (
@@ -25,15 +25,15 @@ _BACKLOG = (
     .scalar_subquery()
     .label("backlog")
 )
-_DUE = (
+_DUE = Statement(
     select(jobs, _BACKLOG)
     .where(jobs.c.next_fire_at <= bindparam("now"), jobs.c.blocked_reason.is_(None))
     .order_by(jobs.c.next_fire_at)
     .limit(bindparam("most"))
     .with_for_update(of=jobs, skip_locked=True)
 )
-_BY_ID = select(jobs).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
-_FIRED = (
+_BY_ID = Statement(select(jobs).where(among(jobs.c.id, "ids")))
+_FIRED = Statement(
     update(jobs)
     .where(jobs.c.id == bindparam("job"), jobs.c.fired_through == bindparam("was_through"))
     .values(
@@ -44,7 +44,7 @@ _FIRED = (
         last_instant=bindparam("last"),
     )
 )
-_NEXT_FIRE = (
+_NEXT_FIRE = Statement(
     select(jobs.c.next_fire_at)
     .where(jobs.c.next_fire_at.is_not(None), jobs.c.blocked_reason.is_(None))
     .order_by(jobs.c.next_fire_at)
@@ -54,18 +54,17 @@ _NEXT_FIRE = (
 
 def due(tx: Tx, now: datetime, most: int) -> list[tuple[Job, int]]:
     """Jobs whose next instant has come, earliest first, each with its backlog; locked against other replicas until the transaction ends."""
-    return [(job_of(row), row.backlog) for row in tx.execute(_DUE, {"now": now, "most": most})]
+    return [(job_of(row), row.backlog) for row in _DUE.rows(tx, {"now": now, "most": most})]
 
 
 def fired(tx: Tx, changes: Sequence[dict[str, Any]]) -> None:
     """Move jobs on: `job, was_through, through, next, completed, backoff, last`; a job that moved meanwhile is left alone."""
-    if changes:
-        tx.execute(_FIRED, list(changes))
+    _FIRED.run_all(tx, changes)
 
 
 def next_fire_at(tx: Tx) -> datetime | None:
     """The earliest instant at which a job that may fire is due."""
-    return tx.execute(_NEXT_FIRE).scalar_one_or_none()
+    return next(iter(_NEXT_FIRE.scalars(tx)), None)
 
 
 def get(tx: Tx, namespace: str, name: str) -> Job | None:
@@ -79,7 +78,7 @@ def by_id(tx: Tx, ids: Iterable[int]) -> dict[int, Job]:
     wanted = list(ids)
     if not wanted:
         return {}
-    return {row.id: job_of(row) for row in tx.execute(_BY_ID, {"ids": wanted})}
+    return {row.id: job_of(row) for row in _BY_ID.rows(tx, {"ids": wanted})}
 
 
 def names(tx: Tx, namespace: str) -> list[str]:
@@ -87,7 +86,7 @@ def names(tx: Tx, namespace: str) -> list[str]:
     return list(tx.execute(select(jobs.c.name).where(jobs.c.namespace == namespace).order_by(jobs.c.name)).scalars())
 
 
-_ENDED = (
+_ENDED = Statement(
     update(jobs)
     .where(jobs.c.id == bindparam("job"))
     .values(
@@ -107,8 +106,7 @@ _ENDED = (
 
 def ended(tx: Tx, changes: Sequence[tuple[int, JobChange]]) -> None:
     """Write what ends of runs mean for their jobs. Deleted jobs are passed over."""
-    if changes:
-        tx.execute(_ENDED, [_ended_values(job_id, change) for job_id, change in changes])
+    _ENDED.run_all(tx, [_ended_values(job_id, change) for job_id, change in changes])
 
 
 def _ended_values(job_id: int, change: JobChange) -> dict[str, Any]:
@@ -139,21 +137,22 @@ def unhealthy(tx: Tx, ids: Sequence[int]) -> None:
         tx.execute(update(jobs).where(jobs.c.id.in_(ids)).values(healthy=False))
 
 
+_BURY = insertion(tombstones, ("kind", "namespace", "name", "fire_digest", "completed_at"), unless_there=True)
+
+
 def bury(tx: Tx, completed: Sequence[Job], now: datetime) -> None:
     """Remember that these schedules have ended, also after the job is deleted: they never fire again (design 02, tombstones)."""
-    if completed:
-        dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
-        rows = [
-            {
-                "kind": "ScheduledJob",
-                "namespace": job.namespace,
-                "name": job.name,
-                "fire_digest": job.fire_digest,
-                "completed_at": now,
-            }
-            for job in completed
-        ]
-        tx.execute(dialect.insert(tombstones).on_conflict_do_nothing(), rows)
+    rows = [
+        {
+            "kind": "ScheduledJob",
+            "namespace": job.namespace,
+            "name": job.name,
+            "fire_digest": job.fire_digest,
+            "completed_at": now,
+        }
+        for job in completed
+    ]
+    _BURY.run_all(tx, rows)
 
 
 def complete(tx: Tx, job_id: int, now: datetime) -> None:
@@ -207,11 +206,10 @@ def set_alert(
 
 def look_by(tx: Tx, looks: Sequence[tuple[int, datetime]]) -> None:
     """Have `alerts_due` look at these jobs no later than at these instants: a run of them was opened that may take too long."""
-    if looks:
-        tx.execute(_LOOK_BY, [{"job": job, "by": by} for job, by in looks])
+    _LOOK_BY.run_all(tx, [{"job": job, "by": by} for job, by in looks])
 
 
-_LOOK_BY = (
+_LOOK_BY = Statement(
     update(jobs)
     .where(
         jobs.c.id == bindparam("job"), or_(jobs.c.alert_at.is_(None), jobs.c.alert_at > bindparam("by", type_=Instant))

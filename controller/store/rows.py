@@ -119,7 +119,7 @@ def dispatch_of(row: Row[Any]) -> Dispatch:
         catch_up=row.catch_up,
         previous=row.previous,
         through=row.through,
-        count=row._mapping["count"],  # noqa: SLF001 - `row.count` is the tuple's method
+        count=row.instants,
         ended_at=row.ended_at,
     )
 
@@ -139,7 +139,7 @@ def dispatch_values(dispatch: Dispatch) -> dict[str, Any]:
         "scheduled_for": dispatch.scheduled_for,
         "previous": dispatch.previous,
         "through": dispatch.through,
-        "count": dispatch.count,
+        "instants": dispatch.count,
         "not_before": dispatch.not_before,
         "attempt": dispatch.attempt,
         "replays": dispatch.replays,
@@ -156,6 +156,26 @@ def dispatch_values(dispatch: Dispatch) -> dict[str, Any]:
         "created_at": dispatch.created_at,
         "ended_at": dispatch.ended_at,
     }
+
+
+DISPATCH_COLUMNS = (
+    *(
+        "id",
+        "job_id",
+        "namespace",
+        "job",
+        "cause",
+        "state",
+        "reason",
+        "message",
+        "priority",
+        "scheduled_for",
+        "previous",
+    ),
+    *("through", "instants", "not_before", "attempt", "replays", "root", "retry_of", "parents", "parameters", "key"),
+    *("approval", "actor", "run", "catch_up", "deferrals", "created_at", "ended_at"),
+)
+"""What `dispatch_values` gives."""
 
 
 def run_of(row: Row[Any]) -> Run:

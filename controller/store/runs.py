@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import bindparam, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from controller.domain import job as jobspec
 from controller.domain.job import ConcurrencyPolicy, Interruption, JobSpec
@@ -16,6 +15,7 @@ from controller.domain.records import Handle, Run
 from controller.domain.states import RunState
 from controller.store.rows import pack, run_of
 from controller.store.schema import instances, runs
+from controller.store.statement import Statement, among, insertion
 from controller.store.store import Tx
 
 _LIVE = runs.c.state == RunState.Running.value
@@ -36,14 +36,37 @@ class OpenRun(msgspec.Struct, frozen=True):
     spec: JobSpec
 
 
+_OPEN = insertion(
+    runs,
+    (
+        *(
+            "name",
+            "job_id",
+            "job_uid",
+            "namespace",
+            "job",
+            "dispatch",
+            "cause",
+            "state",
+            "exclusive",
+            "rerun",
+            "spec",
+            "root",
+        ),
+        *("attempt", "replays", "retry_of", "parents", "parameters", "actor", "approval", "scheduled_for", "previous"),
+        *("created_at", "started_at", "owner", "host", "effective_digest"),
+    ),
+    unless_there=True,
+)
+
+
 def open_all(tx: Tx, new: Sequence[NewRun]) -> set[str]:
     """Open runs; give the names of those that the database accepted (an exclusive job may have one open already)."""
     if not new:
         return set()
-    dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
-    result = tx.execute(dialect.insert(runs).on_conflict_do_nothing(), [_values(entry) for entry in new])
+    opened = _OPEN.run_all(tx, [_values(entry) for entry in new])
     names = {entry.run.name for entry in new}
-    if result.rowcount == len(new):
+    if opened == len(new):
         return names
     mine = select(runs.c.name, runs.c.dispatch).where(runs.c.name.in_(names), _LIVE)
     dispatches = {entry.run.name: entry.run.dispatch for entry in new}
@@ -82,15 +105,11 @@ def _values(entry: NewRun) -> dict[str, Any]:
     }
 
 
-_LIVE_COUNTS = (
-    select(runs.c.job_id, func.count())
-    .where(_LIVE, runs.c.job_id.in_(bindparam("ids", expanding=True)))
-    .group_by(runs.c.job_id)
+_LIVE_COUNTS = Statement(
+    select(runs.c.job_id, func.count()).where(_LIVE, among(runs.c.job_id, "ids")).group_by(runs.c.job_id)
 )
-_LIVE_OURS = (
-    select(runs)
-    .where(runs.c.name.in_(bindparam("names", expanding=True)), _LIVE, runs.c.owner == bindparam("whose"))
-    .with_for_update()
+_LIVE_OURS = Statement(
+    select(runs).where(among(runs.c.name, "names"), _LIVE, runs.c.owner == bindparam("whose")).with_for_update()
 )
 
 
@@ -98,12 +117,12 @@ def live_counts(tx: Tx, job_ids: Collection[int]) -> dict[int, int]:
     """How many runs of these jobs are open; jobs without one are left out."""
     if not job_ids:
         return {}
-    return {row[0]: row[1] for row in tx.execute(_LIVE_COUNTS, {"ids": list(job_ids)})}
+    return {row[0]: row[1] for row in _LIVE_COUNTS.rows(tx, {"ids": job_ids})}
 
 
 def live(tx: Tx, names: Collection[str], owner: str) -> dict[str, OpenRun]:
     """Those of the runs that are open and belong to `owner`, locked until the transaction ends."""
-    return {row.name: _open(row) for row in tx.execute(_LIVE_OURS, {"names": list(names), "whose": owner})}
+    return {row.name: _open(row) for row in _LIVE_OURS.rows(tx, {"names": names, "whose": owner})}
 
 
 def live_of(tx: Tx, owner: str) -> list[OpenRun]:
@@ -189,7 +208,7 @@ def cancel_requested(tx: Tx, owner: str) -> dict[str, str]:
     return {row.name: row.cancel_requested_by for row in tx.execute(query)}
 
 
-_FINISH = (
+_FINISH = Statement(
     update(runs)
     .where(runs.c.name == bindparam("run"), _LIVE)
     .values(
@@ -212,8 +231,7 @@ _FINISH = (
 
 def finish(tx: Tx, ended: Sequence[Run]) -> None:
     """Write ends of runs that `live` gave in this transaction."""
-    if ended:
-        tx.execute(_FINISH, [_end_values(run) for run in ended])
+    _FINISH.run_all(tx, [_end_values(run) for run in ended])
 
 
 def _end_values(run: Run) -> dict[str, Any]:

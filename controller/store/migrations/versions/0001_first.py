@@ -87,7 +87,7 @@ def upgrade() -> None:
         sa.Column("scheduled_for", sa.BigInteger(), nullable=False),
         sa.Column("previous", sa.BigInteger(), nullable=True),
         sa.Column("through", sa.BigInteger(), nullable=True),
-        sa.Column("count", sa.Integer(), server_default="1", nullable=False),
+        sa.Column("instants", sa.Integer(), server_default="1", nullable=False),
         sa.Column("not_before", sa.BigInteger(), nullable=False),
         sa.Column("placement", sa.String(length=63), server_default="", nullable=False),
         sa.Column("attempt", sa.Integer(), server_default="1", nullable=False),
