@@ -27,11 +27,14 @@ _log = logging.getLogger(__name__)
 
 
 class Pace(msgspec.Struct, frozen=True):
-    """Seconds: how long a change lingers, and between two sweeps over everything; `batch` jobs are read at once."""
+    """Seconds: how long a change lingers, and between two sweeps over everything; `batch` jobs are read at once, and after each batch the loop
+    rests for `rest` times as long as it took: whoever runs jobs comes first.
+    """
 
     linger: float = 1.0
     sweep: float = 300.0
-    batch: int = 100
+    batch: int = 50
+    rest: float = 4.0
 
 
 class StatusLoop:
@@ -74,7 +77,7 @@ class StatusLoop:
                     await asyncio.sleep(self._pace.linger)
                     if self._stale:
                         break
-                    await self.flush()
+                    await self._flush(self._pace.rest)
 
     async def sweep(self) -> None:
         """Report everything, and remove the files of what is gone."""
@@ -83,25 +86,33 @@ class StatusLoop:
             self._dirty.clear()
         self._paths.clear()
         ids = await self._store.read(observed.job_ids)
-        await self._report_jobs(ids)
+        await self._report_jobs(ids, self._pace.rest)
         await self._report_others()
         if self._files is not None:
             known = set(self._paths.values())
             await asyncio.to_thread(self._files.keep_only, known)
 
     async def flush(self) -> None:
-        """Report what was touched."""
-        with self._lock:
-            ids, self._dirty = sorted(self._dirty), set()
-        await self._report_jobs(ids)
+        """Report what was touched, at once."""
+        await self._flush(rest=0.0)
+
+    async def _flush(self, rest: float) -> None:
+        while chunk := self._some_touched():
+            await self._report_jobs(chunk, rest)
         await self._report_others()
 
-    async def _report_jobs(self, ids: Sequence[int]) -> None:
+    def _some_touched(self) -> list[int]:
+        """The next batch; the others stay touched, for whoever flushes while this loop rests."""
+        with self._lock:
+            return [self._dirty.pop() for _ in range(min(self._pace.batch, len(self._dirty)))]
+
+    async def _report_jobs(self, ids: Sequence[int], rest: float) -> None:
         for start in range(0, len(ids), self._pace.batch):
-            chunk, now = ids[start : start + self._pace.batch], self._clock.now()
+            chunk, now, began = ids[start : start + self._pace.batch], self._clock.now(), time.monotonic()
             reports = await self._store.read(functools.partial(report.jobs, ids=chunk, now=now))
             await self._keep(reports)
             await self._forget(set(chunk) - {one.id for one in reports})
+            await asyncio.sleep(rest * (time.monotonic() - began))
 
     async def _report_others(self) -> None:
         reports = await self._store.read(functools.partial(report.others, now=self._clock.now()))
