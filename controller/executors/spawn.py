@@ -14,13 +14,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from controller.executors import native
-
 _DEFAULT_SIGNALS = (
     signal.SIGPIPE,
     signal.SIGXFSZ,
 )  # Python ignores these, and an ignored signal stays ignored across exec
-_START = native.load(_DEFAULT_SIGNALS)
 _CLOSE_FROM = getattr(os, "POSIX_SPAWN_CLOSEFROM", None)  # from Python 3.13 on
 
 
@@ -63,8 +60,6 @@ def spawn(argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None, stdin:
 
 
 def _posix_spawn(argv: tuple[str, ...], env: Mapping[str, str], stdin: int, stdout: int, stderr: int) -> int:
-    if _START is not None:
-        return _START(argv, env, (stdin, stdout, stderr))
     actions: list[tuple[int, ...]] = [
         (os.POSIX_SPAWN_DUP2, stdin, 0),
         (os.POSIX_SPAWN_DUP2, stdout, 1),
