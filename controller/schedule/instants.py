@@ -4,7 +4,7 @@
 bounded work: nothing walks through a long absence instant by instant.
 
     at      once, at that instant
-    every   anchor + k * every: k from 0 when startAt is the anchor, from 1 when the anchor is when the job was first seen
+    every   anchor + k * every: k from 0 when startAt is the anchor, from 1 when the anchor is the second in which the job was first seen
     crons   whatever any of them matches
     window  startAt and endAt are both part of it
 """
@@ -27,7 +27,7 @@ class Instants:
         Errors: ValueError for an expression or time zone that cannot be used.
         """
         self._schedule = schedule
-        self._anchor = schedule.start_at or anchor
+        self._anchor = schedule.start_at or anchor.replace(microsecond=0)  # instants that people can read
         self._crons = [cron.compiled(text, schedule.time_zone, key) for text in schedule.crons]
 
     def after(self, instant: datetime) -> datetime | None:
