@@ -74,7 +74,9 @@ def scans(tx: Tx, statement: Statement) -> list[str]:
     """The steps of its plan that read a whole growing table."""
     sql = statement.sql(tx.dialect)
     if tx.dialect.name == "sqlite":
-        steps = [line[3] for line in tx.connection.cursor().execute(f"EXPLAIN QUERY PLAN {sql}", [None] * sql.count("?"))]
+        steps = [
+            line[3] for line in tx.connection.cursor().execute(f"EXPLAIN QUERY PLAN {sql}", [None] * sql.count("?"))
+        ]
         return [step for step in steps if step in {f"SCAN {table}" for table in GROWING}]
     cursor = tx.connection.cursor()
     cursor.execute("SET LOCAL enable_seqscan = off")
