@@ -180,6 +180,8 @@ class among(ColumnElement[bool]):  # noqa: N801 - reads as a function
 
     inherit_cache = False
     type = Boolean()
+    # A condition as it is: `… = 1` around it, as for a column of truth values, would keep SQLite from any index.
+    _is_implicitly_boolean = True
 
     def __init__(self, column: Column[Any], name: str) -> None:
         self.column = column
