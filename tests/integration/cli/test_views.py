@@ -270,7 +270,7 @@ def test_explain_accounts_for_instants_and_names_the_next(either: Place) -> None
     number = either.job("work")
     either.ran("work-1", "work", number, scheduled_for=either.now - timedelta(hours=1))
     gone = either.now - timedelta(hours=9)
-    either.dispatch("d-m", "work", number, cause="Schedule", state="Missed", reason="NotCaughtUp", scheduled_for=gone, through=gone + timedelta(hours=7), count=8)  # fmt: skip
+    either.dispatch("d-m", "work", number, cause="Schedule", state="Missed", reason="NotCaughtUp", scheduled_for=gone, through=gone + timedelta(hours=7), instants=8)  # fmt: skip
     status = asked(either, "explain", "work")["status"]
     assert len(status["next"]) == 5
     assert [(one["state"], one["reason"], one["count"]) for one in status["recent"]] == [

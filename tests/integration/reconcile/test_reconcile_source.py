@@ -643,7 +643,7 @@ async def test_suspend_rests_the_schedule_and_resuming_begins_at_now(world):
     row = world.job("a")
     assert (row.fired_through, row.next_fire_at) == (world.clock.at, NOW + timedelta(hours=4))
     (skipped,) = world.rows(schema.dispatches)
-    assert (skipped.state, skipped.reason, skipped.count) == ("Skipped", "Suspended", 3)
+    assert (skipped.state, skipped.reason, skipped.instants) == ("Skipped", "Suspended", 3)
     world.write("a.yaml", job("a", suspend=True, **CRON))
     await world.sync()
     assert (world.job("a").next_fire_at, world.job("a").suspend) == (None, True)
