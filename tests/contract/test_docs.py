@@ -237,7 +237,9 @@ def test_the_sixty_seconds_of_the_readme_are_what_happens(make_warden: Callable[
     warden.write("backup", manifest)
     session = _example("session", "console")
     shown = session.partition("$ jobwarden tree")[0].splitlines()[1:]
+    # The story does not say when the controller can be asked.
     warden._spawn(("--log-format", "story"))
+    warden.wait_for(lambda: len(warden.jobs()) == 2, "both jobs to be applied")
     warden.wait_run("verify", "Succeeded")
     warden.stop()
     happened = [_bare(line) for line in warden.log.read_text().splitlines()]
