@@ -60,7 +60,7 @@ class Metrics:
         """An alert bound of the job was crossed, or is no longer."""
 
     def job_succeeded_at(self, namespace: str, job: str, at: datetime) -> None:
-        """The job's last success as known from the store; `run_finished` keeps it up to date afterwards."""
+        """The job succeeded; `run_finished` tells it."""
 
     def series(self) -> Collection[tuple[str, str]]:
         """The jobs that have series of their own."""

@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from controller.domain.records import Dispatch
 from controller.domain.states import DISPATCH, WAITING, Cause, DispatchState, sources_of
 from controller.guards.chain import job_key
-from controller.store.rows import DISPATCH_COLUMNS, dispatch_of, dispatch_values
+from controller.store.rows import dispatch_of, dispatch_values
 from controller.store.schema import dispatches, idempotency_keys, instances, jobs, waits
 from controller.store.statement import Statement, among, insertion
 from controller.store.store import Tx
@@ -37,7 +37,7 @@ _DUE = Statement(
 )
 
 
-_INSERT = insertion(dispatches, DISPATCH_COLUMNS, unless_there=True)
+_INSERT = insertion(dispatches, unless_there=True)
 
 
 def insert_all(tx: Tx, new: Sequence[Dispatch]) -> None:

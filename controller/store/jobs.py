@@ -137,7 +137,7 @@ def unhealthy(tx: Tx, ids: Sequence[int]) -> None:
         tx.execute(update(jobs).where(jobs.c.id.in_(ids)).values(healthy=False))
 
 
-_BURY = insertion(tombstones, ("kind", "namespace", "name", "fire_digest", "completed_at"), unless_there=True)
+_BURY = insertion(tombstones, unless_there=True)
 
 
 def bury(tx: Tx, completed: Sequence[Job], now: datetime) -> None:

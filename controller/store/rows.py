@@ -158,26 +158,6 @@ def dispatch_values(dispatch: Dispatch) -> dict[str, Any]:
     }
 
 
-DISPATCH_COLUMNS = (
-    *(
-        "id",
-        "job_id",
-        "namespace",
-        "job",
-        "cause",
-        "state",
-        "reason",
-        "message",
-        "priority",
-        "scheduled_for",
-        "previous",
-    ),
-    *("through", "instants", "not_before", "attempt", "replays", "root", "retry_of", "parents", "parameters", "key"),
-    *("approval", "actor", "run", "catch_up", "deferrals", "created_at", "ended_at"),
-)
-"""What `dispatch_values` gives."""
-
-
 def run_of(row: Row[Any]) -> Run:
     """A row of all columns of `runs`."""
     handle = None

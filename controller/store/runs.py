@@ -36,28 +36,7 @@ class OpenRun(msgspec.Struct, frozen=True):
     spec: JobSpec
 
 
-_OPEN = insertion(
-    runs,
-    (
-        *(
-            "name",
-            "job_id",
-            "job_uid",
-            "namespace",
-            "job",
-            "dispatch",
-            "cause",
-            "state",
-            "exclusive",
-            "rerun",
-            "spec",
-            "root",
-        ),
-        *("attempt", "replays", "retry_of", "parents", "parameters", "actor", "approval", "scheduled_for", "previous"),
-        *("created_at", "started_at", "owner", "host", "effective_digest"),
-    ),
-    unless_there=True,
-)
+_OPEN = insertion(runs, unless_there=True)
 
 
 def open_all(tx: Tx, new: Sequence[NewRun]) -> set[str]:

@@ -90,7 +90,8 @@ class Word(String):
 
 def _written(value: Any) -> Any:
     if isinstance(value, str):
-        assert value.isalpha(), "a word, not a value from outside"
+        if not value.isalpha():  # it becomes part of the statement
+            raise ValueError(f"{value!r} is not a word")
         return literal_column(f"'{value}'", String)
     return [_written(one) for one in value] if isinstance(value, list | tuple) else value
 

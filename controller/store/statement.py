@@ -10,12 +10,13 @@ driver, and plain tuples with names. What is asked rarely is asked through SQLAl
 Invariant: errors of the driver arrive as SQLAlchemy's, as everywhere else in the store.
 """
 
+import contextlib
 import json
 from collections import namedtuple
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
-from sqlalchemy import ARRAY, Column, Dialect, Executable, LargeBinary, Select, Table, Text, bindparam
+from sqlalchemy import ARRAY, Column, Dialect, Executable, Insert, LargeBinary, Select, Table, Text, bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
@@ -27,81 +28,66 @@ from controller.store.store import Tx
 
 Values = Mapping[str, Any]
 Processor = Callable[[Any], Any]
+_NONE: Values = {}
 
 
 class Statement:
     """One statement with named parameters, for both databases."""
 
-    def __init__(self, construct: Executable | Mapping[str, Executable], columns: Sequence[str] | None = None) -> None:
-        """`construct` may differ by dialect's name; `columns` are those that an INSERT gives."""
+    def __init__(self, construct: Executable | Mapping[str, Executable]) -> None:
+        """`construct` may differ by dialect's name. An INSERT fills the columns that its first row names, and every other has to name the same."""
         self._construct = construct
-        self._columns = columns
         self._compiled: dict[str, _Compiled] = {}
 
-    def rows(self, tx: Tx, values: Values = {}) -> list[Any]:  # noqa: B006 - never written to
+    def rows(self, tx: Tx, values: Values = _NONE) -> list[Any]:
         """What a question answers: tuples with the names of its columns."""
-        compiled = self._for(tx)
-        cursor = _cursor(tx)
-        try:
+        compiled = self._for(tx, values)
+        with _cursor(tx, compiled.sql) as cursor:
             cursor.execute(compiled.sql, compiled.bind(values))
             found = cursor.fetchall()
-        except tx.dialect.loaded_dbapi.Error as error:
-            _failed(tx, compiled.sql, error)
-        finally:
-            cursor.close()
         return compiled.read(found)
 
-    def scalars(self, tx: Tx, values: Values = {}) -> list[Any]:  # noqa: B006 - never written to
+    def scalars(self, tx: Tx, values: Values = _NONE) -> list[Any]:
         """The first column of what a question answers."""
         return [row[0] for row in self.rows(tx, values)]
 
-    def run(self, tx: Tx, values: Values = {}) -> int:  # noqa: B006 - never written to
+    def run(self, tx: Tx, values: Values = _NONE) -> int:
         """Change something; gives how many rows."""
-        compiled = self._for(tx)
-        cursor = _cursor(tx)
-        try:
+        compiled = self._for(tx, values)
+        with _cursor(tx, compiled.sql) as cursor:
             cursor.execute(compiled.sql, compiled.bind(values))
             return int(cursor.rowcount)
-        except tx.dialect.loaded_dbapi.Error as error:
-            _failed(tx, compiled.sql, error)
-        finally:
-            cursor.close()
 
-    def run_all(self, tx: Tx, each: Collection[Values]) -> int:
+    def run_all(self, tx: Tx, each: Sequence[Values]) -> int:
         """Change something once for each of these; gives how many rows in all. Nothing happens for none."""
         if not each:
             return 0
-        compiled = self._for(tx)
-        cursor = _cursor(tx)
-        try:
+        compiled = self._for(tx, each[0])
+        with _cursor(tx, compiled.sql) as cursor:
             cursor.executemany(compiled.sql, [compiled.bind(values) for values in each])
             return int(cursor.rowcount)
-        except tx.dialect.loaded_dbapi.Error as error:
-            _failed(tx, compiled.sql, error)
-        finally:
-            cursor.close()
 
     def sql(self, dialect: Dialect) -> str:
         """The text that the driver gets: for looking at its plan."""
-        return self._compile(dialect).sql
+        return self._compile(dialect, _NONE).sql
 
-    def _for(self, tx: Tx) -> "_Compiled":
+    def _for(self, tx: Tx, values: Values) -> "_Compiled":
         found = self._compiled.get(tx.dialect.name)
         if found is None:
-            found = self._compiled[tx.dialect.name] = self._compile(tx.dialect)
+            found = self._compiled[tx.dialect.name] = self._compile(tx.dialect, values)
         return found
 
-    def _compile(self, dialect: Dialect) -> "_Compiled":
+    def _compile(self, dialect: Dialect, values: Values) -> "_Compiled":
         construct = self._construct[dialect.name] if isinstance(self._construct, Mapping) else self._construct
-        return _Compiled(construct, dialect, self._columns)
+        return _Compiled(construct, dialect, list(values) if values and isinstance(construct, Insert) else None)
 
 
-def insertion(table: Table, columns: Sequence[str], *, unless_there: bool = False) -> Statement:
-    """An INSERT of these columns; `unless_there` passes over rows that a unique index refuses."""
+def insertion(table: Table, *, unless_there: bool = False) -> Statement:
+    """An INSERT; `unless_there` passes over rows that a unique index refuses."""
     if not unless_there:
-        return Statement(table.insert(), columns)
+        return Statement(table.insert())
     dialects: dict[str, Any] = {"sqlite": sqlite.insert(table), "postgresql": postgresql.insert(table)}
-    return Statement({name: each.on_conflict_do_nothing() for name, each in dialects.items()}, columns)
+    return Statement({name: each.on_conflict_do_nothing() for name, each in dialects.items()})
 
 
 class _Compiled:
@@ -158,10 +144,18 @@ def _reader(kind: TypeEngine[Any], dialect: Dialect) -> Processor | None:
     return None if isinstance(kind, LargeBinary) else kind.dialect_impl(dialect).result_processor(dialect, None)
 
 
-def _cursor(tx: Tx) -> Any:
+@contextlib.contextmanager
+def _cursor(tx: Tx, sql: str) -> Iterator[Any]:
+    """A cursor of the driver within the transaction; its errors become SQLAlchemy's."""
     if not tx.in_transaction():
         tx.begin()
-    return tx.connection.cursor()
+    cursor = tx.connection.cursor()
+    try:
+        yield cursor
+    except tx.dialect.loaded_dbapi.Error as error:
+        _failed(tx, sql, error)
+    finally:
+        cursor.close()
 
 
 def _failed(tx: Tx, sql: str, error: Exception) -> NoReturn:

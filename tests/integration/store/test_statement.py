@@ -17,8 +17,8 @@ NOW = datetime(2026, 3, 29, 1, 30, 0, 123456, tzinfo=UTC)
 GROWING = ("runs", "dispatches", "jobs", "approvals", "outbox", "resources", "audit", "tombstones", "idempotency_keys")
 """Tables that have a row for everything that ever happened, or for every job."""
 
-PUT = insertion(tombstones, ("kind", "namespace", "name", "fire_digest", "completed_at"), unless_there=True)
-STRICT = insertion(tombstones, ("kind", "namespace", "name", "fire_digest", "completed_at"))
+PUT = insertion(tombstones, unless_there=True)
+STRICT = insertion(tombstones)
 NAMED = Statement(select(tombstones).where(among(tombstones.c.name, "names")).order_by(tombstones.c.name))
 
 
@@ -108,3 +108,9 @@ def test_the_plan_would_tell(store: Store):
     """The same question with its word as a parameter reads everything: what the test above is for."""
     blind = Statement(select(dispatches).where(text("dispatches.state = :state").bindparams(bindparam("state"))))
     assert store.read_now(lambda tx: scans(tx, blind))
+
+
+def test_only_a_word_becomes_part_of_a_statement():
+    """Columns of words are compared with constants: nothing else may get in there."""
+    with pytest.raises(ValueError, match="is not a word"):
+        _ = dispatches.c.state == "x' OR '1'='1"
