@@ -20,8 +20,8 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
+from controller.api.backend import Backend
 from controller.api.control import ControlServer
-from controller.api.metrics_server import MetricsServer
 from controller.app import commands, settings
 from controller.app.health import Health
 from controller.app.options import LogFormat, RunOptions
@@ -39,7 +39,6 @@ from controller.executors import orphans, processes
 from controller.executors.local import LocalExecutor
 from controller.executors.protocol import Handle
 from controller.loops.dispatcher import Dispatcher, Identity, Limits
-from controller.loops.heartbeat import Heartbeat
 from controller.loops.lease import LEASE, LeaseLoop
 from controller.loops.outbox import OutboxLoop
 from controller.loops.retention import RetentionLoop
@@ -117,7 +116,7 @@ class _Controller:
             await self._recover()
             self._sources = self._make_sources()
             self._control = self._make_control()
-            self._telling.publish = self._control.publish
+            self._telling.publish = self._control.news.publish
             self._add_loops()
             self._listen_for_signals()
             event(
@@ -192,16 +191,16 @@ class _Controller:
         ]
 
     def _make_control(self) -> ControlServer:
-        return ControlServer(
-            self._options.socket,
-            self._store,
-            self._clock,
+        backend = Backend(
+            store=self._store,
+            clock=self._clock,
             perform=commands.perform,
             wake=self._poke,
             reconcile=self._reconcile_now,
             log_dir=self._options.log_dir,
             host=self._identity.host,
         )
+        return ControlServer(self._options.socket, backend)
 
     def _add_loops(self) -> None:
         supervise = self._supervisor
@@ -242,14 +241,18 @@ class _Controller:
 
     def _add_probes(self) -> None:
         health = Health(self._store, self._dispatcher, self._clock, [loop.synced for loop in self._sources])
+        # HTTP, which a controller that is asked for neither does not owe.
         if self._plan.metrics_addr is not None:
+            from controller.api.metrics_server import MetricsServer  # noqa: PLC0415
+
             server = MetricsServer(self._plan.metrics_addr, self._metrics, health, self._count)
             self._supervisor.start("metrics server", server.start())
             self._supervisor.on_stop("metrics server", server.stop)
         if self._options.heartbeat_url is not None:
-            self._supervisor.add(
-                "heartbeat", Heartbeat(self._options.heartbeat_url, health.working).run, restartable=True
-            )
+            from controller.loops.heartbeat import Heartbeat  # noqa: PLC0415
+
+            heartbeat = Heartbeat(self._options.heartbeat_url, health.working)
+            self._supervisor.add("heartbeat", heartbeat.run, restartable=True)
             self._supervisor.add("self check", health.watch, restartable=True)
 
     async def _count(self) -> None:

@@ -10,8 +10,8 @@ import asyncio
 import os
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-import aiohttp
 import msgspec
 
 from controller.base.clock import Clock
@@ -20,9 +20,12 @@ from controller.base.masking import SECRETS, Masker
 from controller.base.references import Allowed
 from controller.domain import notices
 from controller.domain.records import OutboxItem
-from controller.notifications import render, targets, webhook
+from controller.notifications import render, targets
 from controller.notifications.apprise_sender import AppriseSender
 from controller.notifications.errors import DeliveryPostponed, DeliveryRefused
+
+if TYPE_CHECKING:
+    import aiohttp
 
 TIMEOUT = timedelta(seconds=20)
 """How long one attempt may take, reading secrets included."""
@@ -96,12 +99,17 @@ class Sender:
         if isinstance(target, targets.AppriseTarget):
             await self._apprise.send(target, render.text(notice), item.to, within=self._timeout)
             return
+        # HTTP takes a quarter of a second to import, which who sends nothing does not owe.
+        from controller.notifications import webhook  # noqa: PLC0415
+
         body = render.cloud_event(notice, item.id, item.to)
         now = self._clock.now()
         await webhook.post(self._http(), target, body, message_id=item.id, now=now, timeout=self._timeout)
 
-    def _http(self) -> aiohttp.ClientSession:
+    def _http(self) -> "aiohttp.ClientSession":
         if self._session is None:
+            import aiohttp  # noqa: PLC0415 - as above
+
             # No cookies: one receiver's answer must not change what another one is sent.
             self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
         return self._session

@@ -5,14 +5,13 @@ from datetime import datetime
 
 import msgspec
 from sqlalchemy import bindparam, delete, func, insert, or_, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from controller.domain.records import Dispatch
 from controller.domain.states import DISPATCH, WAITING, Cause, DispatchState, sources_of
 from controller.guards.chain import job_key
 from controller.store.rows import dispatch_of, dispatch_values
 from controller.store.schema import dispatches, idempotency_keys, instances, jobs, waits
-from controller.store.statement import Statement, among, insertion
+from controller.store.statement import Statement, among, dialect_insert, insertion
 from controller.store.store import Tx
 
 _WAITING = tuple(state.value for state in WAITING)
@@ -335,8 +334,7 @@ def claim_key(tx: Tx, dispatch: Dispatch, expires_at: datetime, now: datetime) -
             table.c.expires_at <= now,
         )
     )
-    dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
-    claim = dialect.insert(table).values(
+    claim = dialect_insert(tx.dialect, table).values(
         namespace=dispatch.namespace,
         job=dispatch.job,
         key=dispatch.key,

@@ -13,12 +13,12 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Select, case, delete, func, literal, null, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from controller.domain.records import OutboxItem
 from controller.domain.states import OutboxState
 from controller.store.rows import outbox_of
 from controller.store.schema import outbox, targets
+from controller.store.statement import dialect_insert
 from controller.store.store import Tx
 
 LEASE = timedelta(minutes=2)
@@ -178,10 +178,8 @@ def _not_for(busy: Collection[Place]) -> list[Any]:
     return [tuple_(outbox.c.target_kind, _NAMESPACE, outbox.c.target).not_in(places)]
 
 
-def _insert(tx: Tx) -> postgresql.Insert | sqlite.Insert:
-    if tx.dialect.name == "postgresql":
-        return postgresql.insert(outbox).on_conflict_do_nothing(index_elements=["dedupe"])
-    return sqlite.insert(outbox).on_conflict_do_nothing(index_elements=["dedupe"])
+def _insert(tx: Tx) -> Any:
+    return dialect_insert(tx.dialect, outbox).on_conflict_do_nothing(index_elements=["dedupe"])
 
 
 def _values(item: OutboxItem) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from sqlalchemy import Table, bindparam, case, delete, func, insert, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from controller.domain.records import Record
 from controller.domain.states import WAITING, ApprovalState
@@ -30,6 +29,7 @@ from controller.store.schema import (
     tombstones,
     triggers,
 )
+from controller.store.statement import dialect_insert
 from controller.store.store import Tx
 
 T = TypeVar("T")
@@ -136,9 +136,8 @@ def applied(tx: Tx) -> dict[str, datetime]:
 
 def record_source(tx: Tx, name: str, kind: str, location: str, **values: Any) -> None:
     """Make the source known, or change these columns of it."""
-    dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
     changes = {"kind": kind, "location": location, **values}
-    statement = dialect.insert(sources).values(name=name, **changes)
+    statement = dialect_insert(tx.dialect, sources).values(name=name, **changes)
     tx.execute(statement.on_conflict_do_update(index_elements=["name"], set_=changes))
 
 
@@ -363,9 +362,8 @@ def buried(tx: Tx, jobs_and_digests: Collection[tuple[str, str, str]]) -> dict[t
 def bury(tx: Tx, schedules: Collection[tuple[str, str, str]], now: datetime) -> None:
     """Remember that these (namespace, name, fireDigest) have no instant any more, also after the job is deleted."""
     if schedules:
-        dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
         tx.execute(
-            dialect.insert(tombstones).on_conflict_do_nothing(),
+            dialect_insert(tx.dialect, tombstones).on_conflict_do_nothing(),
             [
                 {"kind": "ScheduledJob", "namespace": home, "name": name, "fire_digest": digest, "completed_at": now}
                 for home, name, digest in schedules

@@ -7,10 +7,10 @@ and ownership).
 from collections.abc import Collection
 
 from sqlalchemy import or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from controller.domain.reasons import Reason
 from controller.store.schema import instances, jobs, sources
+from controller.store.statement import dialect_insert
 from controller.store.store import Tx
 
 _LIVE = select(instances.c.id).where(instances.c.state == "Live")
@@ -21,8 +21,7 @@ def claim(tx: Tx, name: str, kind: str, location: str, owner: str) -> bool:
 
     Effect: a source that was not served is again, and its jobs may run.
     """
-    dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
-    new = dialect.insert(sources).values(name=name, kind=kind, location=location, served=True)
+    new = dialect_insert(tx.dialect, sources).values(name=name, kind=kind, location=location, served=True)
     tx.execute(new.on_conflict_do_nothing())
     free = or_(sources.c.owner.is_(None), sources.c.owner == owner, sources.c.owner.not_in(_LIVE))
     taken = (

@@ -16,6 +16,7 @@ from unittest import mock
 import msgspec
 from sqlalchemy import func, insert, select
 
+from controller.api.backend import Backend
 from controller.api.control import ControlServer
 from controller.app import commands
 from controller.base import paths
@@ -232,20 +233,20 @@ class Serving:
 
     def publish(self, message: str) -> None:
         event = StoryEvent(at=datetime.now(UTC), kind=StoryKind.Source, message=message)
-        self.loop.call_soon_threadsafe(self.server.publish, event)
+        self.loop.call_soon_threadsafe(self.server.news.publish, event)
 
     async def _serve(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.server = ControlServer(
-            self._place.socket,
-            self._place.store,
-            SystemClock(),
+        backend = Backend(
+            store=self._place.store,
+            clock=SystemClock(),
             perform=_broken if self._fail else commands.perform,
             wake=self._wake,
             reconcile=self._reconcile,
             log_dir=self._place.log_dir,
             host="here",
         )
+        self.server = ControlServer(self._place.socket, backend)
         self._task = asyncio.create_task(self.server.serve(self._up.set))
         await asyncio.wait([self._task])
 

@@ -96,7 +96,7 @@ def test_a_stranger_is_sent_away(place: Place, monkeypatch: pytest.MonkeyPatch) 
     place.job("work")
     with Serving(place):
         with monkeypatch.context() as patched:
-            patched.setattr("controller.api.control._PEER", _Stranger())
+            patched.setattr("controller.api.routes._PEER", _Stranger())
             answer = raw(place, b"GET /v1/views/jobs HTTP/1.0\r\nHost: x\r\n\r\n")
             events = raw(place, b"GET /v1/events HTTP/1.0\r\nHost: x\r\n\r\n")
         assert answer.startswith(b"HTTP/1.0 403")
@@ -188,13 +188,13 @@ def test_watchers_are_told_the_news_as_json_lines(place: Place) -> None:
         seen: list[Any] = []
         reader = threading.Thread(target=_watch, args=(place, seen), daemon=True)
         reader.start()
-        wait_for(lambda: serving.server._watchers, "a watcher")
+        wait_for(lambda: serving.server.news.watchers, "a watcher")
         for number in range(3):
             serving.publish(f"news {number}")
         reader.join(30)
         assert [one["message"] for one in seen] == ["news 0", "news 1"]
         serving.publish("after it went away")
-        wait_for(lambda: _nudge(serving) or not serving.server._watchers, "the watcher to be forgotten")
+        wait_for(lambda: _nudge(serving) or not serving.server.news.watchers, "the watcher to be forgotten")
 
 
 def _nudge(serving: Serving) -> bool:
@@ -239,6 +239,6 @@ def test_the_server_stops_when_it_is_told_to_and_removes_its_socket(place: Place
     """Also while somebody follows."""
     with Serving(place) as serving:
         threading.Thread(target=_watch, args=(place, []), daemon=True).start()
-        wait_for(lambda: serving.server._watchers, "a watcher")
+        wait_for(lambda: serving.server.news.watchers, "a watcher")
     assert not serving._thread.is_alive()
     assert not place.socket.exists()

@@ -1,0 +1,67 @@
+"""What the control server is given by the composition root, and the news that it passes on."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from controller.base.clock import Clock
+from controller.base.people import Actor
+from controller.domain.story import StoryEvent
+from controller.store.store import Store, Tx
+
+Perform = Callable[[Tx, str, Mapping[str, Any], Actor, Any], dict[str, Any]]
+"""Does a verb in a transaction: `app.commands.perform`."""
+Reconcile = Callable[[Sequence[str] | None], Awaitable[Sequence[str]]]
+"""Reads these sources again now (None: all); gives the names of those that it serves."""
+
+_MOST_NEWS = 1000
+
+
+@dataclass(frozen=True)
+class Backend:
+    """The store, and the few functions that requests come down to."""
+
+    store: Store
+    clock: Clock
+    perform: Perform
+    wake: Callable[[], None]
+    reconcile: Reconcile
+    log_dir: Path
+    host: str
+
+
+class News:
+    """Hands news to whoever watches; all on the loop's thread."""
+
+    def __init__(self) -> None:
+        self._watchers: set[asyncio.Queue[bytes]] = set()
+
+    @property
+    def watchers(self) -> int:
+        """How many watch."""
+        return len(self._watchers)
+
+    def publish(self, event: StoryEvent) -> None:
+        """Give news to every watcher, one JSON line each; one who does not read loses the oldest."""
+        if not self._watchers:
+            return
+        line = msgspec.json.encode(event) + b"\n"
+        for watcher in self._watchers:
+            if watcher.full():
+                watcher.get_nowait()
+            watcher.put_nowait(line)
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[asyncio.Queue[bytes]]:
+        """Where news arrive from now on."""
+        watcher: asyncio.Queue[bytes] = asyncio.Queue(_MOST_NEWS)
+        self._watchers.add(watcher)
+        try:
+            yield watcher
+        finally:
+            self._watchers.discard(watcher)
