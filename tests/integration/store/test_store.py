@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, insert, select, text
+from sqlalchemy import Connection, create_engine, insert, inspect, select, text
 
 from controller.base.errors import InvalidInput, StoreHeld, StoreUnavailable
 from controller.store import migrate
@@ -103,11 +103,38 @@ def test_closing_writes_what_is_queued(url: str) -> None:
     again.close()
 
 
-def test_the_history_leads_to_the_tables_of_the_code(store: Store) -> None:
-    """Migrations and schema.py say the same, on both databases."""
-    with store._engine.connect() as connection:
+def test_the_history_leads_to_the_tables_of_the_code(url: str) -> None:
+    """Migrations and schema.py say the same, on both databases: an upgraded database is the same as a new one, down to conditions of indexes."""
+    engine = create_engine(parse_url(url))
+    with engine.connect() as connection:
+        migrate.create(connection)
+        new = _definitions(connection)
+        metadata.drop_all(connection)
+        connection.execute(text("DROP TABLE alembic_version"))
+        migrate.run_history(connection)
+        assert _definitions(connection) == new
+        assert migrate.current(connection) == HEAD
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
+    engine.dispose()
+
+
+def _definitions(connection: Connection) -> dict[str, object]:
+    """Name of each table, column, constraint and index to what the database says that it is."""
+    inspector, found = inspect(connection), {}
+    for table in inspector.get_table_names():
+        for column in inspector.get_columns(table):
+            kind = column["type"].compile(connection.dialect)
+            found[f"{table}.{column['name']}"] = (kind, column["nullable"], column["default"])
+        found[f"{table} key"] = inspector.get_pk_constraint(table)
+        found[f"{table} unique"] = sorted(str(one) for one in inspector.get_unique_constraints(table))
+        found[f"{table} foreign"] = sorted(str(one) for one in inspector.get_foreign_keys(table))
+        found[f"{table} checks"] = sorted(str(one) for one in inspector.get_check_constraints(table))
+    known = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema()"
+    if connection.dialect.name == "sqlite":
+        known = "SELECT name, sql FROM sqlite_master WHERE type = 'index'"
+    found |= {str(name): definition for name, definition in connection.execute(text(known))}
+    return found
 
 
 def test_an_upgrade_is_asked_for_and_a_newer_schema_refused(url: str) -> None:
@@ -119,7 +146,7 @@ def test_an_upgrade_is_asked_for_and_a_newer_schema_refused(url: str) -> None:
     engine = create_engine(parse_url(url))
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    assert migrate.current(engine) == "9999"
+        assert migrate.current(connection) == "9999"
     engine.dispose()
     with pytest.raises(StoreUnavailable, match="newer"):
         open_store(url)

@@ -35,6 +35,10 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.Column("decided_at", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint(
+            "state IN ('Pending', 'Approved', 'Rejected', 'TimedOut', 'Superseded', 'Cancelled')",
+            name=op.f("ck_approvals_state_known"),
+        ),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_approvals")),
     )
     op.create_index(
@@ -105,6 +109,13 @@ def upgrade() -> None:
         sa.Column("deferrals", sa.Integer(), server_default="0", nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint(
+            "cause IN ('Schedule', 'Manual', 'Chain', 'Retry', 'Replay')", name=op.f("ck_dispatches_cause_known")
+        ),
+        sa.CheckConstraint(
+            "state IN ('Pending', 'Claimed', 'AwaitingApproval', 'Done', 'Skipped', 'Missed', 'Cancelled')",
+            name=op.f("ck_dispatches_state_known"),
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_dispatches")),
     )
     op.create_index(
@@ -186,6 +197,7 @@ def upgrade() -> None:
         sa.Column("not_before", sa.BigInteger(), nullable=False),
         sa.Column("owner", sa.String(length=64), nullable=True),
         sa.Column("last_error", sa.Text(), nullable=True),
+        sa.CheckConstraint("state IN ('Pending', 'Sent', 'Failed')", name=op.f("ck_outbox_state_known")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
         sa.UniqueConstraint("dedupe", name=op.f("uq_outbox_dedupe")),
     )
@@ -262,6 +274,13 @@ def upgrade() -> None:
         sa.Column("output_truncated", sa.Boolean(), nullable=True),
         sa.Column("cancel_requested_by", sa.String(length=255), nullable=True),
         sa.Column("effective_digest", sa.String(length=80), nullable=True),
+        sa.CheckConstraint(
+            "cause IN ('Schedule', 'Manual', 'Chain', 'Retry', 'Replay')", name=op.f("ck_runs_cause_known")
+        ),
+        sa.CheckConstraint(
+            "state IN ('Running', 'Succeeded', 'Failed', 'TimedOut', 'Cancelled', 'Crashed', 'Denied')",
+            name=op.f("ck_runs_state_known"),
+        ),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_runs")),
     )
     op.create_index("ix_runs_job", "runs", ["namespace", "job", "created_at"], unique=False)
@@ -386,6 +405,7 @@ def upgrade() -> None:
         sa.Column("slots", sa.Integer(), nullable=False),
         sa.Column("held", sa.Integer(), server_default="0", nullable=False),
         sa.Column("allowed_namespaces", sa.LargeBinary(), nullable=True),
+        sa.CheckConstraint("held >= 0", name=op.f("ck_pools_held_positive")),
         sa.ForeignKeyConstraint(["id"], ["resources.id"], name=op.f("fk_pools_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_pools")),
         sa.UniqueConstraint("namespace", "name", name=op.f("uq_pools_namespace_name")),
