@@ -11,6 +11,7 @@ import msgspec
 
 from controller.base.errors import InvalidInput, NotFound
 from controller.base.people import Actor
+from controller.base.structs import described
 from controller.dispatch import requests
 from controller.domain.records import Job
 from controller.status import shapes
@@ -27,6 +28,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     namespace: str = "default"
 
 
+@described
 class Trigger(Request, frozen=True, kw_only=True):
     """Run a job now."""
 
@@ -36,6 +38,7 @@ class Trigger(Request, frozen=True, kw_only=True):
     scheduled_for: datetime | None = None
 
 
+@described
 class Cancel(Request, frozen=True, kw_only=True):
     """End a run or a waiting dispatch (`name`), or a whole chain (`root`)."""
 
@@ -43,6 +46,7 @@ class Cancel(Request, frozen=True, kw_only=True):
     root: str | None = None
 
 
+@described
 class Decide(Request, frozen=True, kw_only=True):
     """Approve or reject."""
 
@@ -50,6 +54,7 @@ class Decide(Request, frozen=True, kw_only=True):
     reason: str = ""
 
 
+@described
 class Hold(Request, frozen=True, kw_only=True):
     """Pause a job."""
 
@@ -58,6 +63,7 @@ class Hold(Request, frozen=True, kw_only=True):
     until: datetime | None = None
 
 
+@described
 class Release(Request, frozen=True, kw_only=True):
     """Lift a hold."""
 

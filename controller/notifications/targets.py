@@ -96,6 +96,9 @@ class Resolved(msgspec.Struct, frozen=True):
         return "Resolved(***)"
 
 
+_decoder = msgspec.json.Decoder(TargetSpec)
+
+
 def resolve(spec: bytes, allowed: Allowed, environment: Mapping[str, str]) -> Resolved:
     """Read what the target's references point at. Blocks on files: call it on a worker thread.
 
@@ -103,7 +106,7 @@ def resolve(spec: bytes, allowed: Allowed, environment: Mapping[str, str]) -> Re
     is missing, empty or unreadable, since that can be mended without touching the target.
     """
     try:
-        declared = msgspec.json.decode(spec, type=TargetSpec)
+        declared = _decoder.decode(spec)
     except msgspec.MsgspecError:
         raise DeliveryRefused("the stored spec of the target cannot be read; apply its manifest again") from None
     read = _Reader(allowed, environment)
@@ -118,7 +121,7 @@ def resolve(spec: bytes, allowed: Allowed, environment: Mapping[str, str]) -> Re
 def permits(spec: bytes, namespace: str) -> bool:
     """Whether a cluster target lets jobs of `namespace` use it; a spec that cannot be read lets nobody. Pure."""
     try:
-        allowed = msgspec.json.decode(spec, type=TargetSpec).allowed_namespaces
+        allowed = _decoder.decode(spec).allowed_namespaces
     except msgspec.MsgspecError:
         return False
     return "*" in allowed or namespace in allowed

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from controller.base.errors import InvalidInput, NotFound
+from controller.base.structs import described
 from controller.status import selectors
 from controller.store import views
 from controller.store.store import Tx
@@ -20,6 +21,7 @@ from controller.store.store import Tx
 _PAGE = 500
 
 
+@described
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """What a view is asked. `namespace` "" is all of them, `limit` 0 the default of the view."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from controller.base.structs import described
 from controller.domain.reasons import Reason
 
 # What a source declares twice, or may not declare, is said by that reason; everything else is Invalid.
@@ -16,6 +17,7 @@ _OWN_WORDS = frozenset(
 )
 
 
+@described
 class Problem(msgspec.Struct, frozen=True):
     """One thing that is wrong, and where. Unknown places are None."""
 
