@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -22,6 +22,7 @@ from typing import Any, Literal, Self, TypeVar
 import yaml
 
 from tests.harness.manifests import Document, instant
+from tests.harness.prefork import Forked, Prefork
 from tests.harness.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,6 +65,11 @@ class Result:
         )
 
 
+@cache
+def _prefork() -> Prefork:
+    return Prefork()
+
+
 class Warden:
     """A folder with manifests, a database and at most one running controller.
 
@@ -77,7 +83,7 @@ class Warden:
         self.manifests = manifests or self.folder / "manifests"
         self.state = self.folder / "state"
         self.log = self.folder / "controller.log"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
         for folder in (self.manifests, self.state, self.folder / "home", self.folder / "run", self.folder / "work"):
             folder.mkdir(exist_ok=True, mode=0o700)
         self.environment = self._clean_environment(database) | (environment or {})
@@ -131,15 +137,8 @@ class Warden:
     def _spawn(self, arguments: tuple[str, ...]) -> None:
         assert self.process is None, "a controller runs already"
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*COMMAND, "run", str(self.manifests), "--log-format", "text", *arguments],
-                env=self.environment,
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            command = ("run", str(self.manifests), "--log-format", "text", *arguments)
+            self.process = self._command(command, self.environment, log.fileno(), log.fileno())
 
     def kill9(self) -> None:
         """Kill the controller, and only it, as a machine would."""
@@ -179,19 +178,39 @@ class Warden:
     # Asking
 
     def cli(self, *arguments: str, deadline: float = DEADLINE, environment: dict[str, str] | None = None) -> Result:
-        """Run one command to its end."""
-        done = subprocess.run(
-            [*COMMAND, *arguments],
-            env=self.environment | (environment or {}),
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            timeout=deadline,
-        )
-        return Result(
-            arguments, done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
-        )
+        """Run one command to its end. Errors: subprocess.TimeoutExpired."""
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            process = self._command(arguments, self.environment | (environment or {}), out.fileno(), err.fileno())
+            try:
+                code = process.wait(deadline)
+            except BaseException:
+                process.kill()
+                process.wait()
+                raise
+            for file in (out, err):
+                file.seek(0)
+            return Result(arguments, code, out.read().decode("utf-8", "replace"), err.read().decode("utf-8", "replace"))
+
+    def _command(
+        self, arguments: tuple[str, ...], environment: dict[str, str], out: int, err: int
+    ) -> "subprocess.Popen[bytes] | Forked":
+        """Start the command in a session of its own."""
+        # The linker and the interpreter look at their variables before anybody else does.
+        early = any(name.startswith(("LD_", "PYTHON")) and name != "PYTHONPATH" for name in environment)
+        if early or os.environ.get("JOBWARDEN_TEST_EXEC"):
+            return subprocess.Popen(
+                [*COMMAND, *arguments],
+                env=environment,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+        with Path(os.devnull).open("rb") as nothing:
+            return _prefork().spawn(
+                arguments, environment=environment, cwd=self.folder, streams=(nothing.fileno(), out, err)
+            )
 
     def items(self, kind: str, *arguments: str) -> list[Document]:
         """Every resource of a kind, as `get KIND -o json` lists them."""
@@ -280,9 +299,10 @@ class Warden:
     def processes(self) -> list[int]:
         """Process ids of everything alive that this installation started, the controller included."""
         mark = f"HOME={self.folder / 'home'}".encode()
-        found = []
+        # One that was forked shows the environment of the interpreter that it was forked from.
+        found = [self.process.pid] if self.process is not None and self.process.poll() is None else []
         for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
+            if entry.name.isdigit() and int(entry.name) not in found:
                 with contextlib.suppress(OSError):
                     if mark in (entry / "environ").read_bytes().split(b"\0"):
                         found.append(int(entry.name))
@@ -303,7 +323,7 @@ class Warden:
             sys.stdout.write("\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-80:]))
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _running(self) -> "subprocess.Popen[bytes]":
+    def _running(self) -> "subprocess.Popen[bytes] | Forked":
         assert self.process is not None, "no controller was started"
         return self.process
 
