@@ -20,6 +20,11 @@ settings.load_profile("ours")
 settings.register_profile("quick", settings.get_profile("ours"), max_examples=10)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A real PostgreSQL server, shared by all workers of this test run."""

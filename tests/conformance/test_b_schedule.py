@@ -152,6 +152,7 @@ def failing(name: str, schedule: Document, **error_backoff: object) -> Document:
     )
 
 
+@pytest.mark.slow
 def test_S043_a_failing_job_pauses_longer_with_every_error(make_warden: Callable[..., Warden], clock: Clock) -> None:
     """Half a minute, one, five, fifteen minutes, an hour, and no longer: with a clock that is moved to each next instant."""
     warden = make_warden(environment=clock.environment())

@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 
+import pytest
+
 from tests.conformance.asking import account, causes, span, states, turned_away, until_file
 from tests.harness import Clock, Warden, instant, job, once, pool
 
@@ -111,6 +113,7 @@ def test_S073_a_second_request_with_the_same_key_does_not_run(each_warden: Warde
     assert states(warden.runs("keyed")) == ["Succeeded", "Succeeded"]
 
 
+@pytest.mark.slow
 def test_S074_a_key_is_forgotten_after_its_time(make_warden: Callable[..., Warden], clock: Clock) -> None:
     """The same wish a week later is a new wish; two days later it is not."""
     warden = make_warden(environment=clock.environment())

@@ -215,6 +215,7 @@ def test_starting_deadline(stage: Stage) -> None:
     assert _overlaps(stage.wait_runs("impatient", "Succeeded", count=2)) == 1
 
 
+@pytest.mark.slow
 def test_catch_up(make_warden: Callable[..., Warden], clock: Clock) -> None:
     """catch-up.yaml: after some hours without a controller None runs nothing, Latest one, All the last three."""
     warden = make_warden(environment=clock.environment())

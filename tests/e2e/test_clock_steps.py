@@ -126,6 +126,7 @@ def test_a_fixed_hour_that_does_not_exist_runs_at_the_end_of_the_gap(make_warden
     Account(warden).check()
 
 
+@pytest.mark.slow
 def test_a_fixed_hour_that_exists_twice_runs_the_first_time(make_warden: Make, clock: Clock) -> None:
     """01:30 comes twice on 2025-11-02 in New York: the second is passed over, and the day after has one again."""
     warden = nightly(make_warden, clock, "2025-11-02T05:20:00Z", "30 1 * * *")
@@ -136,6 +137,7 @@ def test_a_fixed_hour_that_exists_twice_runs_the_first_time(make_warden: Make, c
     Account(warden).check()
 
 
+@pytest.mark.slow
 def test_a_wildcard_hour_follows_real_time_through_the_hour_that_exists_twice(make_warden: Make, clock: Clock) -> None:
     """Half past every hour is an hour apart, on that day as well."""
     clock.step_to(at("2025-11-02T05:20:00Z"))

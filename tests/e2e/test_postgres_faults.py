@@ -107,6 +107,7 @@ def test_an_outage_longer_than_the_lease_interrupts_what_runs(make_warden: Make,
     assert account.states("rerun") == ["Crashed", "Succeeded"]
 
 
+@pytest.mark.slow
 def test_connections_that_are_ended_under_load_lose_nothing_and_repeat_nothing(
     make_warden: Make, postgres: Postgres
 ) -> None:
@@ -172,6 +173,7 @@ def test_a_network_that_is_gone_for_a_while_harms_no_run(make_warden: Make, post
         warden.close()
 
 
+@pytest.mark.slow
 def test_a_black_hole_longer_than_the_lease_ends_what_runs_and_does_not_hold_up_a_stop(
     make_warden: Make, postgres: Postgres
 ) -> None:

@@ -151,6 +151,7 @@ def test_when_the_busiest_replica_dies_the_others_take_over(replicas: list[Warde
     assert len(survived) + len(cut) == len(fails)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_replica_that_was_frozen_longer_than_its_lease_finishes_nothing_twice(replicas: list[Warden]) -> None:
     """Its runs were told as interrupted by another; when it wakes up, it changes nothing of that, and runs nothing twice."""

@@ -77,6 +77,7 @@ def test_a_retry_that_waits_survives_a_crash(each_warden: Warden) -> None:
     assert account.states("flaky") == ["Failed", "Succeeded"]
 
 
+@pytest.mark.slow
 def test_a_chain_in_flight_survives_a_crash_at_every_link(each_warden: Warden) -> None:
     """Each link is cut short once and replayed; the chain ends whole, as one tree."""
     warden = each_warden
