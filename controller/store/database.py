@@ -8,10 +8,10 @@ replicas. Invariant: nobody gets a `Store` on a schema of another version than t
 
 import contextlib
 import fcntl
-import json
 import os
 import socket
 import sqlite3
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,6 +30,7 @@ from controller.store.store import Store
 
 _BUSY_TIMEOUT_MS = 5000
 _CACHE_KIB = 4096
+_AFTERLIFE_S = 5.0
 _PG_CONNECT_TIMEOUT_S = 5
 _PG_KEEPALIVE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
 """A server whose machine is gone is noticed within about ten seconds, well within a lease. Source: libpq, connection parameters."""
@@ -71,22 +72,16 @@ class FileLock:
             file = path.open("a+", encoding="utf-8")
         except OSError as error:
             raise StoreUnavailable(f"{path} cannot be opened for writing: {error.strerror}") from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = _holder(file.read())
+        if not _locked(file):
+            holder = _holder(file)
             file.close()
-            raise StoreHeld(
-                f"{database} is held by {holder}; stop that controller first, or give another --db"
-            ) from None
+            raise StoreHeld(f"{database} is held by {holder}; stop that controller first, or give another --db")
         # Who holds it is a courtesy; on a full disk the lock holds all the same.
         with contextlib.suppress(OSError):
             file.seek(0)
             file.truncate()
-            json.dump(
-                {"host": socket.gethostname(), "pid": os.getpid(), "since": since.isoformat(timespec="seconds")}, file
-            )
+            holding = _Holder(socket.gethostname(), os.getpid(), since.isoformat(timespec="seconds"))
+            file.write(msgspec.json.encode(holding).decode())
             file.flush()
         return cls(file)
 
@@ -96,11 +91,50 @@ class FileLock:
             self.file.close()
 
 
-def _holder(text: str) -> str:
+class _Holder(msgspec.Struct):
+    host: str
+    pid: int
+    since: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} since {self.since}"
+
+    def is_dead(self) -> bool:
+        """It ran here and does not any more."""
+        if self.host != socket.gethostname():
+            return False
+        try:
+            stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return stat.rpartition(")")[2].split()[0] in ("Z", "X")
+
+
+_decode_holder = msgspec.json.Decoder(_Holder).decode
+
+
+def _locked(file: IO[str]) -> bool:
+    """Whether the lock is ours now. One whose holder has died goes with the last process that the holder was about to start: that one is waited for."""
+    ends = time.monotonic() + _AFTERLIFE_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _holder(file)
+            if not isinstance(holder, _Holder) or not holder.is_dead() or time.monotonic() > ends:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
+
+
+def _holder(file: IO[str]) -> _Holder | str:
+    file.seek(0)
     try:
-        said = json.loads(text)
-        return f"process {said['pid']} on {said['host']} since {said['since']}"
-    except (ValueError, KeyError, TypeError):
+        return _decode_holder(file.read())
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return "another process"
 
 

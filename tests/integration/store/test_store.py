@@ -1,7 +1,10 @@
 """The door to the database: group commits, isolation of failures, versions, locks."""
 
 import asyncio
+import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -176,6 +179,26 @@ def test_one_controller_a_file(tmp_path: Path) -> None:
     with pytest.raises(StoreHeld, match="process"):
         FileLock.take(tmp_path / "a.db", NOW)
     lock.release()
+    FileLock.take(tmp_path / "a.db", NOW).release()
+
+
+_KILLED_WHILE_IT_STARTS_A_PROCESS = """
+import os, signal, sys, time
+from datetime import UTC, datetime
+from pathlib import Path
+from controller.store.database import FileLock
+lock = FileLock.take(Path(sys.argv[1]), datetime.now(UTC))
+if os.fork() == 0:
+    time.sleep(1)
+    os._exit(0)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_dead_holder_was_about_to_start_is_waited_for(tmp_path: Path) -> None:
+    """kill -9 in the middle of starting a process leaves a copy of the lock in the half-made child, for a moment: the next start takes over."""
+    command = [sys.executable, "-c", _KILLED_WHILE_IT_STARTS_A_PROCESS, str(tmp_path / "a.db")]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     FileLock.take(tmp_path / "a.db", NOW).release()
 
 
