@@ -6,7 +6,7 @@ BIN := .venv/bin
 WORKERS ?= 6
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types layers stale unit fast generate bench bench-quick interpreters clean
+.PHONY: help run test check lint types layers stale unit fast generate bench bench-quick interpreters cluster-tools clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ bench: .venv/installed-dev ## Measure beside limits and rivals; prints ratios
 
 bench-quick: .venv/installed-dev ## The same with fewer rounds
 	$(BIN)/python -m tests.performance --quick
+
+cluster-tools: ## Build kube-apiserver, kubectl, kwok and the rest into a cache folder (about 7 minutes, once)
+	@tests/cluster/tools all
 
 clean: ## Remove what the commands above made
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

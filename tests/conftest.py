@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, settings
 from tests.harness import Clock, Postgres, Receiver, Warden, find_libfaketime
 from tests.harness.clocks import HOW_TO_GET_IT
 
+_CLUSTER = Path(__file__).parent / "cluster"
+
 # How long an example takes says how busy the machine is, nothing of the rule that it tests.
 settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ours")
@@ -21,8 +23,11 @@ settings.register_profile("quick", settings.get_profile("ours"), max_examples=10
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first, so that no worker is left alone with it at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """What takes longest begins first, so that no worker is left alone with it at the end; what needs a cluster comes last, as that may still be built."""
+    items.sort(key=lambda item: (_CLUSTER in item.path.parents, item.get_closest_marker("slow") is None))
+    for item in items:
+        if _CLUSTER in item.path.parents:
+            item.add_marker(pytest.mark.timeout(1200))
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from datetime import timedelta
 from functools import partial
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from controller.api.backend import Backend
 from controller.api.control import ControlServer
@@ -49,10 +50,14 @@ from controller.reconcile.desired import Desired
 from controller.reconcile.pipeline import Outcome, Reconciler
 from controller.reconcile.records import CancelRequested, Intent, RunRequested
 from controller.status.files import StatusFiles
+from controller.status.shapes import Shape
 from controller.store import census, database, instances, serving
 from controller.store.database import FileLock
 from controller.store.runs import OpenRun
 from controller.store.store import Store, Tx
+
+if TYPE_CHECKING:
+    from controller.app.cluster import Cluster
 
 _log = logging.getLogger(__name__)
 
@@ -106,6 +111,7 @@ class _Controller:
         self._metrics = self._make_metrics()
         self._supervisor = Supervisor(self._metrics.loop_restarted)
         self._outbox_wake = Wake()
+        self._cluster: Cluster | None = None
 
     async def run(self) -> int:
         """Build, recover, run, drain."""
@@ -173,10 +179,15 @@ class _Controller:
         files = (
             StatusFiles(self._options.status_dir, self._plan.folders) if self._options.status_dir is not None else None
         )
-        return StatusLoop(self._store, self._clock, files)
+        return StatusLoop(self._store, self._clock, files, publish=self._publish)
+
+    def _publish(self, shape: Shape) -> None:
+        if self._cluster is not None:
+            self._cluster.offer(shape)
 
     def _make_sources(self) -> list[SourceLoop]:
         desired = Desired()
+        self._cluster = self._make_cluster(desired)
         return [
             SourceLoop(
                 Reconciler(source, self._store, desired, self._clock, defaults=self._plan.defaults, obey=self._obey),
@@ -184,11 +195,20 @@ class _Controller:
                 self._clock,
                 self._identity.owner,
                 changed=self._reconciled,
+                reconciled=self._cluster.reconciled if self._cluster is not None else lambda _outcome: None,
                 metrics=self._metrics,
                 tell=self._telling,
             )
             for source in self._plan.sources
         ]
+
+    def _make_cluster(self, desired: Desired) -> "Cluster | None":
+        if self._options.kubernetes is None:
+            return None
+        from controller.app.cluster import SOURCE, Cluster  # noqa: PLC0415 - see settings
+
+        source: Any = next(source for source in self._plan.sources if source.name == SOURCE)
+        return Cluster(source, desired, self._clock)
 
     def _make_control(self) -> ControlServer:
         backend = Backend(
@@ -217,6 +237,8 @@ class _Controller:
         supervise.add("retention", RetentionLoop(self._store, self._clock, self._options.log_dir).run, restartable=True)
         if self._replicated:
             self._add_replication()
+        if self._cluster is not None:
+            supervise.add("cluster status", self._cluster.run, restartable=True)
         self._add_probes()
         if self._options.until_idle:
             supervise.start("until idle", self._stop_when_idle(outbox))
@@ -225,6 +247,9 @@ class _Controller:
         supervise.on_stop("runs", partial(self._dispatcher.drain, DRAIN))
         supervise.on_stop("notifications", outbox.drain)
         supervise.on_stop("status", self._flush_status)
+        if self._cluster is not None:
+            supervise.on_stop("cluster status", self._cluster.flush)
+            supervise.on_stop("cluster", self._cluster.close)
         supervise.on_stop("http", sender.close)
 
     def _add_replication(self) -> None:

@@ -39,8 +39,15 @@ class GitOptions(msgspec.Struct, frozen=True, kw_only=True):
     interval: timedelta = timedelta(minutes=1)
 
 
+class KubernetesOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Custom resources as a source. `context` None: the service account of the Pod, or kubectl's current context; no `namespaces`: all of them."""
+
+    context: str | None = None
+    namespaces: tuple[str, ...] = ()
+
+
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """One controller. `paths`, `git` and the sources of `config` add up; at least one of them is given."""
+    """One controller. `paths`, `git`, `kubernetes` and the sources of `config` add up; at least one of them is given."""
 
     database: str
     state_dir: Path
@@ -48,6 +55,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     socket: Path
     paths: tuple[Path, ...] = ()
     git: GitOptions | None = None
+    kubernetes: KubernetesOptions | None = None
     config: Path | None = None
     namespace: str | None = None  # forced upon every resource of the sources given by arguments
     status_dir: Path | None = None

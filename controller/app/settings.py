@@ -93,6 +93,11 @@ def _given(options: RunOptions) -> list[Source]:
                 namespace=options.namespace,
             )
         )
+    if options.kubernetes is not None:
+        # Half a second of clients that nobody else owes.
+        from controller.app import cluster  # noqa: PLC0415
+
+        found.append(cluster.source_of(options.kubernetes))
     return found
 
 

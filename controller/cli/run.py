@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from controller.app.options import GitOptions, LogFormat, RunOptions
+from controller.app.options import GitOptions, KubernetesOptions, LogFormat, RunOptions
 from controller.base import paths
 from controller.cli.settings import current, verb
 from controller.cli.story import teller
@@ -24,6 +24,7 @@ _GIT_ONLY = ("branch", "tag", "commit", "path", "interval")
     """
 jobwarden run manifests/
 jobwarden run --git https://example.org/jobs.git --branch main --path jobs/ --interval 1m
+jobwarden run --kubernetes --watch-namespace team-a --watch-namespace team-b
 jobwarden run manifests/ --until-idle --log-format json
 """
 )
@@ -34,6 +35,15 @@ jobwarden run manifests/ --until-idle --log-format json
 @click.option("--commit", metavar="HASH", help="Commit to stay at.")
 @click.option("--path", metavar="FOLDER", help="Folder inside the repository.")
 @click.option("--interval", type=duration, metavar="DURATION", help="How often to fetch (default: 1m).")
+@click.option("--kubernetes", is_flag=True, help="Read custom resources from a cluster, and write their status.")
+@click.option("--context", metavar="NAME", help="Context of the kubeconfig (default: the current one).")
+@click.option(
+    "--watch-namespace",
+    "namespaces",
+    metavar="NAMESPACE",
+    multiple=True,
+    help="Only this namespace of the cluster; may be repeated (default: all of them).",
+)
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -82,11 +92,11 @@ def run(folders: tuple[Path, ...], **given: Any) -> int:
 
 def options_of(folders: tuple[Path, ...], given: dict[str, Any]) -> RunOptions:
     """The options that the arguments mean. Errors: click.UsageError when they contradict each other, InvalidInput for the database."""
-    git = _git(given)
-    if not folders and git is None and given["config"] is None:
+    git, kubernetes = _git(given), _kubernetes(given)
+    if not folders and git is None and kubernetes is None and given["config"] is None:
         error = click.UsageError("nothing to run: no source of manifests is given", click.get_current_context())
         error.add_note(
-            "name a folder (`jobwarden run manifests/`), a repository (--git URL) or a configuration (--config jobwarden.yaml)"
+            "name a folder (`jobwarden run manifests/`), a repository (--git URL), a cluster (--kubernetes) or a configuration (--config jobwarden.yaml)"
         )
         raise error
     for folder in folders:
@@ -104,6 +114,7 @@ def options_of(folders: tuple[Path, ...], given: dict[str, Any]) -> RunOptions:
         socket=current().socket,
         paths=tuple(Path(os.path.abspath(folder)) for folder in folders),  # noqa: PTH100 - symlinks are kept: they are swapped
         git=git,
+        kubernetes=kubernetes,
         config=_absolute(given["config"]),
         namespace=current().namespace,
         status_dir=_absolute(given["status_dir"]),
@@ -138,6 +149,15 @@ def _git(given: dict[str, Any]) -> GitOptions | None:
     if len(revisions) > 1:
         raise click.UsageError(f"--{revisions[0]} and --{revisions[1]} exclude each other", click.get_current_context())
     return GitOptions(url=given["git"], **{name: given[name] for name in named})
+
+
+def _kubernetes(given: dict[str, Any]) -> KubernetesOptions | None:
+    if given["kubernetes"]:
+        return KubernetesOptions(context=given["context"], namespaces=given["namespaces"])
+    for option, name in (("--context", "context"), ("--watch-namespace", "namespaces")):
+        if given[name]:
+            raise click.UsageError(f"{option} needs --kubernetes", click.get_current_context())
+    return None
 
 
 def _absolute(path: str | Path | None) -> Path | None:

@@ -9,6 +9,9 @@ from typing import Any
 
 import msgspec
 
+OBJECT = "//"
+"""What the `file` of a document begins with that is an object of a cluster: a name, and no place that somebody could open."""
+
 
 class Reason(StrEnum):
     """Why a document was refused. Used unchanged in errors, logs and conditions."""
@@ -71,7 +74,8 @@ class ManifestError(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         who = "/".join(part for part in (self.kind, self.namespace, self.name) if part)
-        parts = [f"{self.file}:{self.line}:{self.column}", who, self.pointer, self.message]
+        place = "" if self.file.startswith(OBJECT) else f"{self.file}:{self.line}:{self.column}"
+        parts = [place, who, self.pointer, self.message]
         text = ": ".join(part for part in parts if part)
         text = f"{text}. {self.hint}" if self.hint else text
         if text.isprintable():

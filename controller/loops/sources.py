@@ -33,16 +33,18 @@ class SourceLoop:
         owner: str,
         *,
         changed: Callable[[Outcome], None],
+        reconciled: Callable[[Outcome], None] = lambda _outcome: None,
         metrics: Metrics | None = None,
         tell: Tell = lambda _event: None,
     ) -> None:
-        """`changed` is told of every sync that may have changed what runs."""
+        """`reconciled` is told of every sync, `changed` of those that may have changed what runs."""
         self._reconciler = reconciler
         self._source = reconciler.source
         self._store = store
         self._clock = clock
         self._owner = owner
         self._changed = changed
+        self._reconciled = reconciled
         self._metrics = metrics or Metrics()
         self._tell = tell
         self._lock = asyncio.Lock()
@@ -88,6 +90,7 @@ class SourceLoop:
             took = timedelta(seconds=self._clock.monotonic() - began)
         self._metrics.source_synced(self.name, result=_result(outcome), duration=took, at=self._clock.now())
         self._report(outcome)
+        self._reconciled(outcome)
         self.synced.set()
         self.looked_after.set()
         # Jobs of a source that nobody served may run again now, also where no document has changed.

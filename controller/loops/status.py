@@ -1,4 +1,4 @@
-"""Keeps what is remembered and written about resources in step with the rows: conditions in the store, and status files where somebody wants them.
+"""Keeps what is remembered and written about resources in step with the rows: conditions in the store, status files where somebody wants them, objects of a cluster.
 
 Whoever changes a job says `touched`; a sweep finds what nobody said. Rows change faster than anybody reads, so a change lingers for a moment and
 many changes of one job are one report. Invariant: this loop only reports; nothing that runs depends on it.
@@ -9,7 +9,7 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,6 +20,7 @@ from controller.base.tasks import Wake
 from controller.status import report
 from controller.status.files import StatusFiles
 from controller.status.report import Report
+from controller.status.shapes import Shape
 from controller.store import observed
 from controller.store.store import Store
 
@@ -46,8 +47,10 @@ class StatusLoop:
         clock: Clock,
         files: StatusFiles | None = None,
         pace: Pace = Pace(),  # noqa: B008 - frozen
+        publish: Callable[[Shape], None] | None = None,
     ) -> None:
-        self._store, self._clock, self._files, self._pace = store, clock, files, pace
+        """`publish` is given every report, whether it is news or not."""
+        self._store, self._clock, self._files, self._pace, self._publish = store, clock, files, pace, publish
         self._wake = Wake()
         self._lock = threading.Lock()
         self._dirty: set[int] = set()
@@ -125,6 +128,9 @@ class StatusLoop:
         changed = {one.id: one.conditions for one in reports if one.conditions is not None}
         if changed:
             await self._store.write(lambda tx: observed.keep_conditions(tx, changed))
+        for one in reports if self._publish is not None else ():
+            assert self._publish is not None
+            self._publish(one.shape)
         if self._files is not None:
             for one in reports:
                 self._paths[one.id] = self._files.path(one.shape)

@@ -4,6 +4,7 @@
 Invariant: a status is under 4 KiB however long a job has lived, and the same facts give the same status at any time.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -81,6 +82,13 @@ def target_status(facts: TargetFacts, now: datetime) -> Status:
     else:
         healthy = yes("Healthy", Reason.Completed)
     return _plain_status(facts.resource, now, {}, healthy)
+
+
+def refused_status(rejection: bytes, generation: int, previous: Iterable[Condition], now: datetime) -> dict[str, Any]:
+    """The status of an object that was never accepted, so that no row knows of it: what is wrong with it."""
+    reason, message = summary(rejection)
+    settled = conditions.settle(_not_ready(reason, message, None, stalled=True), previous, generation, now)
+    return {"observedGeneration": generation, "conditions": conditions.plain(settled), "ready": settled[0].status}
 
 
 def acceptance(

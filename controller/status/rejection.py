@@ -10,6 +10,7 @@ import msgspec
 
 from controller.base.structs import described
 from controller.domain.reasons import Reason
+from controller.kinds.records import OBJECT
 
 # What a source declares twice, or may not declare, is said by that reason; everything else is Invalid.
 _OWN_WORDS = frozenset(
@@ -31,7 +32,9 @@ class Problem(msgspec.Struct, frozen=True):
 
     @property
     def place(self) -> str:
-        """`file:line:column`, as far as it is known."""
+        """`file:line:column`, as far as it is known; an object of a cluster is no place."""
+        if self.file is not None and self.file.startswith(OBJECT):
+            return ""
         return ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
 
     def __str__(self) -> str:

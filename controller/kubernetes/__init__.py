@@ -1,0 +1,1 @@
+"""The Kubernetes API as jobwarden uses it: how it is reached, the objects of our kinds, their status, and who leads."""

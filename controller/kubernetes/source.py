@@ -1,0 +1,158 @@
+"""Custom resources as a source: what people applied, told as any other source tells its files.
+
+`fetch` without a hint lists everything, in pages, and so finds what a watch has missed; with one it looks at the mirror that the informer keeps. Invariant:
+nothing is written here, and an object that cannot be listed is never taken for one that is gone.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from controller.base.errors import SourceUnavailable
+from controller.base.logs import event
+from controller.kinds.catalog import KINDS
+from controller.kubernetes.connection import Connection
+from controller.kubernetes.informer import Informer
+from controller.kubernetes.mirror import Mirror
+from controller.kubernetes.objects import ApiFailed, Objects
+from controller.sources.snapshot import Hint, Revision, Snapshot, difference
+
+_log = logging.getLogger(__name__)
+DECLARED = tuple(name for name, kind in KINDS.items() if kind.verb is None)
+"""Kinds that people declare; the others are the engine's own."""
+
+_SETTLE_SECONDS = 2.0
+_RESYNC = timedelta(minutes=5)
+
+
+class KubernetesSource:
+    """One API server, or some namespaces of it. `objects` is opened by the first fetch, on the loop that uses it."""
+
+    kind = "Kubernetes"
+    namespace: str | None = None
+    allowed_kinds: frozenset[str] | None = None
+
+    def __init__(
+        self, name: str, connection: Connection, namespaces: Sequence[str] = (), resync: timedelta = _RESYNC
+    ) -> None:
+        """No namespaces: all of them, and the cluster's own kinds."""
+        self.name = name
+        self.mirror = Mirror()
+        self.connection = connection
+        self.location = connection.server + (f" ({', '.join(namespaces)})" if namespaces else "")
+        self._namespaces = tuple(namespaces)
+        self._kinds = tuple(kind for kind in DECLARED if KINDS[kind].namespaced or not namespaces)
+        self._resync = resync
+        self._objects: Objects | None = None
+        self._fetched: dict[str, int] = {}
+        self._stirred: set[str] = set()
+        self._relisted = False
+        self._news = asyncio.Event()
+
+    @property
+    def objects(self) -> Objects:
+        """What asks and writes. Errors: InvalidInput for credentials that cannot be read."""
+        if self._objects is None:
+            self._objects = Objects(self.connection.client(), self._namespaces)
+        return self._objects
+
+    async def fetch(self, known: Mapping[str, str], hint: Hint | None = None) -> Snapshot:
+        """See `Source.fetch`."""
+        if hint is None or hint.paths is None:
+            await self._list()
+        held = self.mirror.held
+        files = {path: one.digest for path, one in held.items()}
+        changed, removed = difference(known, files, hint.paths if hint is not None else None)
+        self._fetched = {path: held[path].generation for path in changed}
+        if hint is None or hint.paths is None:
+            self._fetched = {path: one.generation for path, one in held.items()}
+        revision = Revision()
+        for path, digest in files.items():
+            revision.replace(path, None, digest)
+        return Snapshot(
+            revision=str(revision),
+            files=files,
+            changed={path: held[path].data for path in changed},
+            removed=removed,
+            oversized={},
+        )
+
+    def reconciled(self) -> dict[str, int]:
+        """Paths and generations of what the last fetch gave, once it has been reconciled."""
+        fetched, self._fetched = self._fetched, {}
+        return fetched
+
+    async def changes(self) -> AsyncIterator[Hint]:
+        """See `Source.changes`. Errors: SourceUnavailable when the watch ends."""
+        loop = asyncio.get_running_loop()
+
+        def seen(kind: str | None, body: Mapping[str, Any]) -> None:
+            with contextlib.suppress(RuntimeError):  # nobody listens any more
+                loop.call_soon_threadsafe(self._take, kind, body)
+
+        informer = Informer(self.connection, self._kinds, self._namespaces, seen)
+        await informer.start()
+        try:
+            # What was deleted between the first list and the watch's own is told by neither.
+            next_list = loop.time() + _SETTLE_SECONDS
+            while True:
+                news = asyncio.ensure_future(self._news.wait())
+                await asyncio.wait(
+                    (news, informer.ended),
+                    timeout=max(0.0, next_list - loop.time()),
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                news.cancel()
+                if informer.ended.done():
+                    informer.ended.result()
+                    raise SourceUnavailable(f"the watch of {self.connection.server} has ended")
+                self._news.clear()
+                if self._relisted:
+                    self._relisted, next_list = False, min(next_list, loop.time() + _SETTLE_SECONDS)
+                stirred, self._stirred = self._stirred, set()
+                if loop.time() >= next_list:
+                    next_list = loop.time() + self._resync.total_seconds()
+                    yield Hint()
+                elif stirred:
+                    yield Hint(frozenset(stirred))
+        finally:
+            await informer.stop()
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        if self._objects is not None:
+            await self._objects.close()
+            self._objects = None
+
+    def _take(self, kind: str | None, body: Mapping[str, Any]) -> None:
+        """News from the informer, on our loop."""
+        path = self.mirror.drop(body) if kind == "DELETED" else self.mirror.put(body)
+        if path is not None:
+            self._stirred.add(path)
+        if kind is None and not self._relisted:
+            # A list after the watch was lost says nothing of what was deleted meanwhile.
+            self._relisted = True
+            self._news.set()
+        if path is not None:
+            self._news.set()
+
+    async def _list(self) -> None:
+        for kind in self._kinds:
+            try:
+                items, version = await self.objects.all_of(kind)
+            except ApiFailed as error:
+                raise SourceUnavailable(_what_to_do(kind, error)) from error
+            self.mirror.replace(kind, items, version)
+
+
+def _what_to_do(kind: str, error: ApiFailed) -> str:
+    known = KINDS[kind]
+    if error.code == 404:
+        return f"the cluster does not know {known.plural}; install them with `kubectl apply --server-side -f crds/`"
+    if error.code in (401, 403):
+        return f"{known.plural} may not be listed: {error}; the chart's roles show what is needed"
+    event(_log, "a list failed", logging.DEBUG, kind=kind, problem=str(error))
+    return f"{known.plural} cannot be listed: {error}"

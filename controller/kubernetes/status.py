@@ -1,0 +1,187 @@
+"""Status on the objects: written with server-side apply when it differs from what the API server has, and never otherwise.
+
+The status loop offers what it projected, the source loop says which generations were reconciled; `run` writes. Newest wins: what changes while it waits to be
+written is written once. Invariant: spec and metadata are never written, and no status names a generation that was not reconciled.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from controller.base.clock import Clock
+from controller.base.logs import event
+from controller.kinds.records import ManifestError
+from controller.kubernetes.mirror import Mirror, as_json, object_path
+from controller.kubernetes.objects import ApiFailed, Objects
+from controller.reconcile.pipeline import Outcome
+from controller.reconcile.records import Key
+from controller.status import conditions, project
+
+_log = logging.getLogger(__name__)
+_WRITERS = 4
+_RATE = 20.0  # writes a second, over time
+_BURST = 200.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
+
+Shape = Mapping[str, Any]
+
+
+class StatusWriter:
+    """Status of the objects of one source. `offer` and `reconciled` at any time, `run` for the supervisor; all on one loop."""
+
+    def __init__(
+        self, objects: Callable[[], Objects], mirror: Mirror, clock: Clock, id_of: Callable[[Key], int | None]
+    ) -> None:
+        """`objects` is asked when there is something to write; `id_of` gives the id of a resource that is in the database."""
+        self._objects, self._mirror, self._clock, self._id_of = objects, mirror, clock, id_of
+        self._projected: dict[str, bytes] = {}
+        self._generations: dict[str, int] = {}
+        self._due: dict[str, None] = {}  # in order
+        self._failures: dict[str, int] = {}
+        self._wake = asyncio.Event()
+        self._bucket = _Bucket(_RATE, _BURST)
+        self.writes = 0
+
+    def offer(self, shape: Shape) -> None:
+        """This is how a resource looks now."""
+        metadata = shape["metadata"]
+        path = object_path(shape["kind"], metadata.get("namespace", ""), metadata["name"])
+        if path in self._mirror.held:
+            self._projected[path] = as_json(shape["status"])
+            self._consider(path)
+
+    def reconciled(self, outcome: Outcome, generations: Mapping[str, int]) -> None:
+        """These generations are in the database, or refused."""
+        if outcome.unavailable is not None:
+            return
+        touched, refused = set(outcome.touched), _by_path(outcome.errors)
+        self._generations.update(generations)
+        for path in [one for one in self._generations if one not in self._mirror.held]:
+            del self._generations[path]
+            self._projected.pop(path, None)
+        for path in generations:
+            number = self._id_of(_key_of(path))
+            if number is None and path in refused:
+                self._refuse(path, refused[path])
+            elif number is not None and number not in touched:
+                # It means what it meant before; whatever is touched is projected anew.
+                self._consider(path)
+
+    async def run(self) -> None:
+        """Write what is due, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_WRITERS):
+                group.create_task(self._write_for_ever())
+
+    async def flush(self) -> None:
+        """Write what is due now, once each; for the end of a controller."""
+        while self._due:
+            await self._write(self._next())
+
+    def _refuse(self, path: str, errors: Iterable[ManifestError]) -> None:
+        held = self._mirror.held.get(path)
+        if held is None:
+            return
+        before = msgspec.json.decode(held.status).get("conditions", [])
+        value = project.refused_status(
+            msgspec.json.encode(list(errors)),
+            held.generation,
+            conditions.decode(msgspec.json.encode(before)),
+            self._clock.now(),
+        )
+        self._projected[path] = as_json(value)
+        self._consider(path)
+
+    def _consider(self, path: str) -> None:
+        """Put it on the list, if it is to be written at all."""
+        if self._wanted(path) is None:
+            self._due.pop(path, None)
+        elif path not in self._due:
+            self._due[path] = None
+            self._wake.set()
+
+    def _wanted(self, path: str) -> dict[str, Any] | None:
+        """The status to write; None while there is nothing new to say."""
+        held, generation, projected = (
+            self._mirror.held.get(path),
+            self._generations.get(path),
+            self._projected.get(path),
+        )
+        if held is None or generation is None or projected is None:
+            return None
+        status: dict[str, Any] = msgspec.json.decode(projected)
+        status["observedGeneration"] = generation
+        for condition in status["conditions"]:
+            condition["observedGeneration"] = generation
+        return None if as_json(status) == held.status else status
+
+    def _next(self) -> str:
+        path = next(iter(self._due))
+        del self._due[path]
+        return path
+
+    async def _write_for_ever(self) -> None:
+        while True:
+            while not self._due:
+                self._wake.clear()
+                await self._wake.wait()
+            path = self._next()
+            await self._bucket.take()
+            await self._write(path)
+
+    async def _write(self, path: str) -> None:
+        status, held = self._wanted(path), self._mirror.held.get(path)
+        if status is None or held is None:
+            return
+        kind, namespace, name = _key_of(path)
+        try:
+            await self._objects().apply_status(kind, namespace, name, held.uid, status)
+        except ApiFailed as error:
+            self._failed(path, error)
+        else:
+            self.writes += 1
+            self._failures.pop(path, None)
+            self._mirror.wrote_status(path, status)
+
+    def _failed(self, path: str, error: ApiFailed) -> None:
+        """What is gone needs no status; what may pass is tried again later; what will not is told, and waits for a change."""
+        if error.code == 404 or (error.code == 409 and path not in self._mirror.held):
+            self._failures.pop(path, None)
+            return
+        count = self._failures[path] = self._failures.get(path, 0) + 1
+        if count == 1 or not error.passing:
+            event(_log, "a status could not be written", logging.WARNING, subject=path, problem=str(error))
+        if error.passing:
+            pause = min(_FIRST_PAUSE_S * 2 ** (count - 1), _LONGEST_PAUSE_S) * random.uniform(0.5, 1.0)  # noqa: S311
+            asyncio.get_running_loop().call_later(max(pause, error.retry_after or 0.0), self._consider, path)
+
+
+class _Bucket:
+    """So many a second over time, and some at once."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate, self._burst, self._left, self._at = rate, burst, burst, 0.0
+
+    async def take(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
+        self._at = now
+        self._left -= 1
+        if self._left < 0:
+            await asyncio.sleep(-self._left / self._rate)
+
+
+def _key_of(path: str) -> Key:
+    kind, namespace, name = path.lstrip("/").split("/")
+    return Key(kind, namespace, name)
+
+
+def _by_path(errors: Iterable[ManifestError]) -> dict[str, list[ManifestError]]:
+    found: dict[str, list[ManifestError]] = {}
+    for error in errors:
+        found.setdefault(error.file, []).append(error)
+    return found

@@ -1,0 +1,62 @@
+"""Fixtures of the cluster tests: one API server for the whole run, a namespace for each test, and a controller that watches it."""
+
+import os
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Warden
+from tests.harness.controlplane import ControlPlane, tools
+
+_RBAC = "rbac.authorization.k8s.io"
+_RIGHTS = (
+    {
+        "apiVersion": f"{_RBAC}/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": "jobwarden-controller"},
+        "rules": [
+            {"apiGroups": ["jobwarden.dev"], "resources": ["*"], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": ["jobwarden.dev"], "resources": ["*/status"], "verbs": ["patch"]},
+        ],
+    },
+    {
+        "apiVersion": f"{_RBAC}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "jobwarden-controller"},
+        "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": "jobwarden-controller"},
+        "subjects": [{"apiGroup": _RBAC, "kind": "User", "name": "controller"}],
+    },
+)
+
+
+@pytest.fixture(scope="session")
+def api() -> Iterator[ControlPlane]:
+    """A real API server with our CRDs, shared by all workers of this test run."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or uuid.uuid4().hex
+    programs = tools("api")
+    if programs is None:
+        pytest.skip("Kubernetes could not be built here; `make cluster-tools` shows why")
+    with ControlPlane(Path(tempfile.gettempdir()) / f"jw-api-{run[:12]}", programs).shared() as plane:
+        plane.apply(*_RIGHTS).ok()
+        yield plane
+
+
+@pytest.fixture
+def namespace(api: ControlPlane) -> Iterator[str]:
+    """A namespace of one's own."""
+    with api.namespace() as name:
+        yield name
+
+
+@pytest.fixture
+def cluster_warden(make_warden: Callable[..., Warden], api: ControlPlane, namespace: str) -> Warden:
+    """An installation whose `run --kubernetes` finds the API server; start it with `watch(namespace)`."""
+    return make_warden(environment=api.environment("controller"))
+
+
+def watch(*namespaces: str) -> list[str]:
+    """Arguments that make a controller watch these namespaces."""
+    return ["--kubernetes", *(part for one in namespaces for part in ("--watch-namespace", one))]
