@@ -6,6 +6,7 @@ clients: lightkube's for what we ask and write, kopf's for what we watch.
 
 import asyncio
 import json
+import logging
 import os
 import subprocess
 from datetime import datetime
@@ -42,6 +43,8 @@ class Connection:
 
     def client(self) -> AsyncClient:
         """A client for asking and writing. Errors: InvalidInput for a certificate or key that cannot be read."""
+        # It logs every request.
+        logging.getLogger("httpx2").setLevel(logging.WARNING)
         try:
             # Proxies and certificates of the environment are for other servers than this one.
             return AsyncClient(config=self._config, trust_env=False)

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import kopf
@@ -96,6 +96,15 @@ class Informer:
         return registry
 
 
+class _Patiently:
+    """Pauses between tries, for ever: a watch does not give up, and a server that is back is noticed within seconds."""
+
+    def __iter__(self) -> Iterator[float]:
+        yield from (0.5, 1.0, 2.0)
+        while True:
+            yield 3.0
+
+
 def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
@@ -104,6 +113,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.queueing.idle_timeout = 0.5
     settings.watching.server_timeout = 300
     settings.watching.chunk_size = 500
+    settings.networking.error_backoffs = _Patiently()
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 5
     return settings

@@ -103,12 +103,12 @@ class Objects:
 async def _answered(asked: Any) -> Any:
     try:
         return await asked
-    except ApiError as error:
-        response = error.response
-        wait = response.headers.get("Retry-After", "")
-        code = error.status.code or 0
+    except httpx2.HTTPStatusError as error:
+        # A path that the server does not know at all is answered with text, everything else with a Status.
+        words = error.status.message if isinstance(error, ApiError) else error.response.text.strip()
+        wait, code = error.response.headers.get("Retry-After", ""), error.response.status_code
         raise ApiFailed(
-            f"the API server answered {code}: {error.status.message}", code, float(wait) if wait.isdigit() else None
+            f"the API server answered {code}: {words}", code, float(wait) if wait.isdigit() else None
         ) from error
     except (TimeoutError, httpx2.HTTPError, OSError) as error:
         raise ApiFailed(f"the API server cannot be reached: {str(error) or type(error).__name__}") from error

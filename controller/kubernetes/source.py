@@ -7,6 +7,7 @@ nothing is written here, and an object that cannot be listed is never taken for 
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -25,6 +26,7 @@ DECLARED = tuple(name for name, kind in KINDS.items() if kind.verb is None)
 """Kinds that people declare; the others are the engine's own."""
 
 _SETTLE_SECONDS = 2.0
+_RETRY_SECONDS = 5.0
 _RESYNC = timedelta(minutes=5)
 
 
@@ -49,7 +51,8 @@ class KubernetesSource:
         self._objects: Objects | None = None
         self._fetched: dict[str, int] = {}
         self._stirred: set[str] = set()
-        self._relisted = False
+        self._list_within = math.inf  # seconds
+        self._defined = False
         self._news = asyncio.Event()
 
     @property
@@ -93,33 +96,41 @@ class KubernetesSource:
             with contextlib.suppress(RuntimeError):  # nobody listens any more
                 loop.call_soon_threadsafe(self._take, kind, body)
 
-        informer = Informer(self.connection, self._kinds, self._namespaces, seen)
-        await informer.start()
-        try:
-            # What was deleted between the first list and the watch's own is told by neither.
-            next_list = loop.time() + _SETTLE_SECONDS
-            while True:
-                news = asyncio.ensure_future(self._news.wait())
-                await asyncio.wait(
-                    (news, informer.ended),
-                    timeout=max(0.0, next_list - loop.time()),
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                news.cancel()
-                if informer.ended.done():
-                    informer.ended.result()
-                    raise SourceUnavailable(f"the watch of {self.connection.server} has ended")
-                self._news.clear()
-                if self._relisted:
-                    self._relisted, next_list = False, min(next_list, loop.time() + _SETTLE_SECONDS)
-                stirred, self._stirred = self._stirred, set()
-                if loop.time() >= next_list:
-                    next_list = loop.time() + self._resync.total_seconds()
-                    yield Hint()
-                elif stirred:
-                    yield Hint(frozenset(stirred))
-        finally:
-            await informer.stop()
+        while True:
+            # A watch of what is not defined yet would never begin.
+            while not self._defined:
+                await asyncio.sleep(_RETRY_SECONDS)
+                yield Hint()
+            informer = Informer(self.connection, self._kinds, self._namespaces, seen)
+            await informer.start()
+            try:
+                async for hint in self._hints(informer):
+                    yield hint
+            finally:
+                await informer.stop()
+
+    async def _hints(self, informer: Informer) -> AsyncIterator[Hint]:
+        """What one watch tells, and a full list now and then, for as long as our kinds are defined."""
+        loop = asyncio.get_running_loop()
+        # What was deleted between the first list and the watch's own is told by neither.
+        next_list = loop.time() + _SETTLE_SECONDS
+        while self._defined:
+            news = asyncio.ensure_future(self._news.wait())
+            left = max(0.0, next_list - loop.time())
+            await asyncio.wait((news, informer.ended), timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            news.cancel()
+            if informer.ended.done():
+                informer.ended.result()
+                raise SourceUnavailable(f"the watch of {self.connection.server} has ended")
+            self._news.clear()
+            next_list = min(next_list, loop.time() + self._list_within)
+            self._list_within = math.inf
+            stirred, self._stirred = self._stirred, set()
+            if loop.time() >= next_list:
+                next_list = loop.time() + self._resync.total_seconds()
+                yield Hint()
+            elif stirred:
+                yield Hint(frozenset(stirred))
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -132,10 +143,9 @@ class KubernetesSource:
         path = self.mirror.drop(body) if kind == "DELETED" else self.mirror.put(body)
         if path is not None:
             self._stirred.add(path)
-        if kind is None and not self._relisted:
+        if kind is None and self._list_within > _SETTLE_SECONDS:
             # A list after the watch was lost says nothing of what was deleted meanwhile.
-            self._relisted = True
-            self._news.set()
+            self._list_soon(_SETTLE_SECONDS)
         if path is not None:
             self._news.set()
 
@@ -144,8 +154,15 @@ class KubernetesSource:
             try:
                 items, version = await self.objects.all_of(kind)
             except ApiFailed as error:
+                self._defined = self._defined and error.code != 404
+                self._list_soon(_RETRY_SECONDS)
                 raise SourceUnavailable(_what_to_do(kind, error)) from error
             self.mirror.replace(kind, items, version)
+        self._defined = True
+
+    def _list_soon(self, seconds: float) -> None:
+        self._list_within = min(self._list_within, seconds)
+        self._news.set()
 
 
 def _what_to_do(kind: str, error: ApiFailed) -> str:

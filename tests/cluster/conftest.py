@@ -5,6 +5,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from tests.harness import Warden
 from tests.harness.controlplane import ControlPlane, tools
 
 _RBAC = "rbac.authorization.k8s.io"
-_RIGHTS = (
+RIGHTS: tuple[dict[str, Any], ...] = (
     {
         "apiVersion": f"{_RBAC}/v1",
         "kind": "ClusterRole",
@@ -40,7 +41,7 @@ def api() -> Iterator[ControlPlane]:
     if programs is None:
         pytest.skip("Kubernetes could not be built here; `make cluster-tools` shows why")
     with ControlPlane(Path(tempfile.gettempdir()) / f"jw-api-{run[:12]}", programs).shared() as plane:
-        plane.apply(*_RIGHTS).ok()
+        plane.apply(*RIGHTS).ok()
         yield plane
 
 

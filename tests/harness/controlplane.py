@@ -37,8 +37,10 @@ def tools(which: str = "api") -> Path | None:
 class ControlPlane:
     """One API server. `folder` keeps its data, keys and logs."""
 
-    def __init__(self, folder: Path, bin_folder: Path) -> None:
+    def __init__(self, folder: Path, bin_folder: Path, *, definitions: bool = True) -> None:
+        """`definitions`: install ours at the start."""
         self.folder = folder
+        self._definitions = definitions
         self._bin = bin_folder
         self._known = folder / "ports.json"
 
@@ -132,8 +134,8 @@ class ControlPlane:
 
     # Faults
 
-    def stop_api(self, number: int = signal.SIGTERM) -> None:
-        """End the API server; what is stored stays."""
+    def stop_api(self, number: int = signal.SIGKILL) -> None:
+        """End the API server, as a machine would; what is stored stays."""
         pid = self._ports()["api_pid"]
         os.kill(pid, number)
         wait_for(lambda: not _lives(pid), "the API server to end")
@@ -162,6 +164,11 @@ class ControlPlane:
         for person in PEOPLE:
             self._write_kubeconfig(person)
         self._wait_ready()
+        if self._definitions:
+            self.install_definitions()
+
+    def install_definitions(self) -> None:
+        """What a user does first."""
         self.kubectl("apply", "--server-side", "-f", str(ROOT / "crds")).ok()
         self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s").ok()
         wait_for(self._knows_our_kinds, "our kinds to be among those that kubectl finds", deadline=_READY_SECONDS)
