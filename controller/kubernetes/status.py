@@ -23,8 +23,8 @@ from controller.status import conditions, project
 
 _log = logging.getLogger(__name__)
 _WRITERS = 4
-_RATE = 20.0  # writes a second, over time
-_BURST = 200.0
+_RATE = 50.0  # writes a second, over time
+_BURST = 500.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
 
 Shape = Mapping[str, Any]

@@ -1,5 +1,6 @@
 """Fixtures of the cluster tests: one API server for the whole run, a namespace for each test, and a controller that watches it."""
 
+import contextlib
 import os
 import tempfile
 import uuid
@@ -56,6 +57,31 @@ def namespace(api: ControlPlane) -> Iterator[str]:
 def cluster_warden(make_warden: Callable[..., Warden], api: ControlPlane, namespace: str) -> Warden:
     """An installation whose `run --kubernetes` finds the API server; start it with `watch(namespace)`."""
     return make_warden(environment=api.environment("controller"))
+
+
+@contextlib.contextmanager
+def _own_plane(*, definitions: bool = True) -> Iterator[ControlPlane]:
+    programs = tools("api")
+    if programs is None:
+        pytest.skip("Kubernetes could not be built here; `make cluster-tools` shows why")
+    folder = Path(tempfile.gettempdir()) / f"jw-api-{uuid.uuid4().hex[:12]}"
+    with ControlPlane(folder, programs, definitions=definitions) as own:
+        own.apply(*RIGHTS).ok()
+        yield own
+
+
+@pytest.fixture
+def plane() -> Iterator[ControlPlane]:
+    """A server of one's own, to be mistreated."""
+    with _own_plane() as own:
+        yield own
+
+
+@pytest.fixture
+def bare_plane() -> Iterator[ControlPlane]:
+    """A server that has never heard of our kinds."""
+    with _own_plane(definitions=False) as own:
+        yield own
 
 
 def watch(*namespaces: str) -> list[str]:

@@ -1,41 +1,10 @@
 """An API server that goes away, is not there yet, knows nothing of our kinds, or refuses us: what runs goes on, and the reason is told."""
 
-import contextlib
-import tempfile
-import uuid
-from collections.abc import Callable, Iterator
-from pathlib import Path
-
-import pytest
+from collections.abc import Callable
 
 from tests.cluster.conftest import RIGHTS, watch
 from tests.harness import Warden, bare, once
-from tests.harness.controlplane import ControlPlane, tools
-
-
-@contextlib.contextmanager
-def _own_plane(*, definitions: bool = True) -> Iterator[ControlPlane]:
-    programs = tools("api")
-    if programs is None:
-        pytest.skip("Kubernetes could not be built here; `make cluster-tools` shows why")
-    folder = Path(tempfile.gettempdir()) / f"jw-api-{uuid.uuid4().hex[:12]}"
-    with ControlPlane(folder, programs, definitions=definitions) as own:
-        own.apply(*RIGHTS).ok()
-        yield own
-
-
-@pytest.fixture
-def plane() -> Iterator[ControlPlane]:
-    """A server of one's own, to be mistreated."""
-    with _own_plane() as own:
-        yield own
-
-
-@pytest.fixture
-def bare_plane() -> Iterator[ControlPlane]:
-    """A server that has never heard of our kinds."""
-    with _own_plane(definitions=False) as own:
-        yield own
+from tests.harness.controlplane import ControlPlane
 
 
 def last_run(plane: ControlPlane, name: str) -> str | None:
