@@ -24,7 +24,7 @@ _GIT_ONLY = ("branch", "tag", "commit", "path", "interval")
     """
 jobwarden run manifests/
 jobwarden run --git https://example.org/jobs.git --branch main --path jobs/ --interval 1m
-jobwarden run --kubernetes --watch-namespace team-a --watch-namespace team-b
+jobwarden run --kubernetes --executor Local --watch-namespace team-a --watch-namespace team-b
 jobwarden run manifests/ --until-idle --log-format json
 """
 )
@@ -43,6 +43,11 @@ jobwarden run manifests/ --until-idle --log-format json
     metavar="NAMESPACE",
     multiple=True,
     help="Only this namespace of the cluster; may be repeated (default: all of them).",
+)
+@click.option(
+    "--executor",
+    type=click.Choice(["Local"]),
+    help="How jobs of a cluster run. Local: as processes of this user beside the controller; has to be said, as whoever may create a ScheduledJob runs programs here then.",
 )
 @click.option(
     "--config",
@@ -153,8 +158,14 @@ def _git(given: dict[str, Any]) -> GitOptions | None:
 
 def _kubernetes(given: dict[str, Any]) -> KubernetesOptions | None:
     if given["kubernetes"]:
+        if given["executor"] is None:
+            error = click.UsageError("--kubernetes needs --executor", click.get_current_context())
+            error.add_note(
+                "`--executor Local` lets everybody who may create a ScheduledJob run programs as this user, on this host; Pods are not supported by this version"
+            )
+            raise error
         return KubernetesOptions(context=given["context"], namespaces=given["namespaces"])
-    for option, name in (("--context", "context"), ("--watch-namespace", "namespaces")):
+    for option, name in (("--context", "context"), ("--watch-namespace", "namespaces"), ("--executor", "executor")):
         if given[name]:
             raise click.UsageError(f"{option} needs --kubernetes", click.get_current_context())
     return None

@@ -9,29 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.harness import Warden
 from tests.harness.controlplane import ControlPlane, tools
+from tests.harness.warden import ROOT
 
-_RBAC = "rbac.authorization.k8s.io"
-RIGHTS: tuple[dict[str, Any], ...] = (
-    {
-        "apiVersion": f"{_RBAC}/v1",
-        "kind": "ClusterRole",
-        "metadata": {"name": "jobwarden-controller"},
-        "rules": [
-            {"apiGroups": ["jobwarden.dev"], "resources": ["*"], "verbs": ["get", "list", "watch"]},
-            {"apiGroups": ["jobwarden.dev"], "resources": ["*/status"], "verbs": ["patch"]},
-        ],
-    },
-    {
-        "apiVersion": f"{_RBAC}/v1",
-        "kind": "ClusterRoleBinding",
-        "metadata": {"name": "jobwarden-controller"},
-        "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": "jobwarden-controller"},
-        "subjects": [{"apiGroup": _RBAC, "kind": "User", "name": "controller"}],
-    },
+_SHIPPED = list(yaml.safe_load_all((ROOT / "manifests/kubernetes/rights.yaml").read_text(encoding="utf-8")))
+_PERSON = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "controller"}
+RIGHTS: tuple[dict[str, Any], ...] = tuple(
+    {**one, "subjects": [*one["subjects"], _PERSON]} if "subjects" in one else one for one in _SHIPPED
 )
+"""What is shipped, for a person of ours as well."""
 
 
 @pytest.fixture(scope="session")
@@ -86,4 +75,4 @@ def bare_plane() -> Iterator[ControlPlane]:
 
 def watch(*namespaces: str) -> list[str]:
     """Arguments that make a controller watch these namespaces."""
-    return ["--kubernetes", *(part for one in namespaces for part in ("--watch-namespace", one))]
+    return ["--kubernetes", "--executor", "Local", *(part for one in namespaces for part in ("--watch-namespace", one))]
