@@ -36,7 +36,7 @@ jobwarden run manifests/ --until-idle --log-format json
 @click.option("--path", metavar="FOLDER", help="Folder inside the repository.")
 @click.option("--interval", type=duration, metavar="DURATION", help="How often to fetch (default: 1m).")
 @click.option("--kubernetes", is_flag=True, help="Read custom resources from a cluster, and write their status.")
-@click.option("--context", metavar="NAME", help="Context of the kubeconfig (default: the current one).")
+@click.option("--context", "kube_context", metavar="NAME", help="Context of the kubeconfig (default: the current one).")
 @click.option(
     "--watch-namespace",
     "namespaces",
@@ -164,8 +164,12 @@ def _kubernetes(given: dict[str, Any]) -> KubernetesOptions | None:
                 "`--executor Local` lets everybody who may create a ScheduledJob run programs as this user, on this host; Pods are not supported by this version"
             )
             raise error
-        return KubernetesOptions(context=given["context"], namespaces=given["namespaces"])
-    for option, name in (("--context", "context"), ("--watch-namespace", "namespaces"), ("--executor", "executor")):
+        return KubernetesOptions(context=given["kube_context"], namespaces=given["namespaces"])
+    for option, name in (
+        ("--context", "kube_context"),
+        ("--watch-namespace", "namespaces"),
+        ("--executor", "executor"),
+    ):
         if given[name]:
             raise click.UsageError(f"{option} needs --kubernetes", click.get_current_context())
     return None

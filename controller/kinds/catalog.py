@@ -15,7 +15,10 @@ CONFIGURATION = "ControllerConfiguration"
 
 
 class Column(msgspec.Struct, frozen=True):
-    """One column of `kubectl get`: its heading, its type, where the value is, and the sentence that `explain` shows."""
+    """One column of `kubectl get`: its heading, its type, where the value is, and the sentence that `explain` shows.
+
+    A `date` is shown as the time since: kubectl calls one that is still to come `<invalid>`, so those are strings.
+    """
 
     name: str
     type: str
@@ -60,7 +63,7 @@ SCHEDULED_JOB = Kind(
         Column("SUSPEND", "boolean", ".spec.suspend", "Whether new schedule firings are stopped."),
         _READY,
         Column("LAST", "string", ".status.lastRun.state", "How the last run ended."),
-        Column("NEXT", "date", ".status.nextRunAt", "The next instant of the schedule."),
+        Column("NEXT", "string", ".status.nextRunAt", "The next instant of the schedule."),
         _AGE,
     ),
     selectable=(".spec.suspend", ".status.ready", ".status.target"),
@@ -83,7 +86,7 @@ APPROVAL = Kind(
     columns=(
         _JOB,
         Column("STATE", "string", ".status.state", "Where the request stands."),
-        Column("EXPIRES", "date", ".status.expiresAt", "When the request times out."),
+        Column("EXPIRES", "string", ".status.expiresAt", "When the request times out."),
         _AGE,
     ),
     selectable=(".spec.jobRef.name", ".status.state"),

@@ -72,10 +72,14 @@ class ManifestError(msgspec.Struct, frozen=True):
     namespace: str | None = None
     name: str | None = None
 
+    @property
+    def place(self) -> str:
+        """`file:line:column`; "" for an object of a cluster."""
+        return "" if self.file.startswith(OBJECT) else f"{self.file}:{self.line}:{self.column}"
+
     def __str__(self) -> str:
         who = "/".join(part for part in (self.kind, self.namespace, self.name) if part)
-        place = "" if self.file.startswith(OBJECT) else f"{self.file}:{self.line}:{self.column}"
-        parts = [place, who, self.pointer, self.message]
+        parts = [self.place, who, self.pointer, self.message]
         text = ": ".join(part for part in parts if part)
         text = f"{text}. {self.hint}" if self.hint else text
         if text.isprintable():

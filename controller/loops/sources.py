@@ -123,7 +123,7 @@ class SourceLoop:
                     kind=StoryKind.Rejected,
                     namespace=error.namespace,
                     job=error.name,
-                    subject=f"{error.file}:{error.line}:{error.column}",
+                    subject=error.place,
                     reason=error.reason,
                     message=": ".join(part for part in (error.pointer, error.message) if part),
                     hint=error.hint or None,

@@ -48,6 +48,7 @@ def test_an_applied_job_runs_and_its_status_tells(api: ControlPlane, namespace: 
     assert table[0].split() == ["NAME", "SCHEDULE", "TARGET", "SUSPEND", "READY", "LAST", "NEXT", "AGE"]
     assert "True" in table[1]
     assert "Succeeded" in table[1]
+    assert "<invalid>" not in "".join(table)
 
 
 def test_nothing_is_written_to_what_people_own(api: ControlPlane, namespace: str, warden: Warden) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.app.options import LogFormat, RunOptions
+from controller.app.options import KubernetesOptions, LogFormat, RunOptions
 from controller.cli import run, types
 from controller.cli.columns import align
 from controller.cli.nouns import NOUNS, bare, known
@@ -118,3 +118,16 @@ def test_every_option_of_run_reaches_the_controller(tmp_path: Path) -> None:
     assert (found.until_idle, found.run_for, found.max_running) == (True, timedelta(seconds=30), 3)
     assert (found.log_format, found.namespace, found.config) == (LogFormat.Json, "team", tmp_path / "c.yaml")
     assert found.tell is None
+
+
+def test_a_cluster_is_watched_only_with_the_word_that_its_jobs_run_here() -> None:
+    """Whoever may create a ScheduledJob runs programs as this user then: nobody gets there by accident."""
+    found = options(
+        "--kubernetes", "--executor", "Local", "--context", "prod", "--watch-namespace", "a", "--watch-namespace", "b"
+    )
+    assert found.kubernetes == KubernetesOptions(context="prod", namespaces=("a", "b"))
+    with pytest.raises(click.UsageError, match="--kubernetes needs --executor"):
+        options("--kubernetes")
+    for alone in (("--context", "prod"), ("--watch-namespace", "a"), ("--executor", "Local")):
+        with pytest.raises(click.UsageError, match=f"{alone[0]} needs --kubernetes"):
+            options(*alone)
