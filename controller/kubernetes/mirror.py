@@ -12,6 +12,7 @@ import msgspec
 
 from controller.kinds.catalog import KINDS
 from controller.kinds.records import OBJECT
+from controller.sources.snapshot import Revision
 
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _METADATA = ("name", "namespace", "uid", "generation", "labels", "annotations")
@@ -34,6 +35,8 @@ class Mirror:
 
     def __init__(self) -> None:
         self.held: dict[str, Held] = {}
+        self.digests: dict[str, str] = {}
+        self.revision = Revision()
         self._gone: dict[str, int] = {}
 
     def put(self, body: Mapping[str, Any]) -> str | None:
@@ -47,7 +50,7 @@ class Mirror:
             return self.drop(body)
         self._gone.pop(path, None)
         data = _encode(_written(body))
-        self.held[path] = held = Held(
+        held = Held(
             digest=hashlib.sha256(data).hexdigest(),
             data=data,
             uid=metadata["uid"],
@@ -55,7 +58,7 @@ class Mirror:
             version=version,
             status=as_json(body.get("status") or {}),
         )
-        return path if before is None or before.digest != held.digest else None
+        return path if self._set(path, held) else None
 
     def drop(self, body: Mapping[str, Any]) -> str | None:
         """An object is gone, or on its way; gives its path when it was there."""
@@ -64,7 +67,7 @@ class Mirror:
         if before is not None and before.version > version:
             return None
         self._gone[path] = version
-        return path if self.held.pop(path, None) is not None else None
+        return path if self._set(path, None) else None
 
     def replace(self, kind: str, bodies: Iterable[Mapping[str, Any]], version: int) -> None:
         """Take a whole list of one kind, made at a resource version: what it lacks and was older is gone."""
@@ -75,7 +78,7 @@ class Mirror:
         prefix = f"{OBJECT}{kind}/"
         for path in [one for one in self.held if one.startswith(prefix) and one not in listed]:
             if self.held[path].version <= version:
-                del self.held[path]
+                self._set(path, None)
         for path in [one for one, at in self._gone.items() if one.startswith(prefix) and at <= version]:
             del self._gone[path]
 
@@ -84,6 +87,22 @@ class Mirror:
         held = self.held.get(path)
         if held is not None:
             self.held[path] = msgspec.structs.replace(held, status=as_json(status))
+
+    def _set(self, path: str, held: Held | None) -> bool:
+        """Whether that is something else than people had written before."""
+        before, after = self.digests.get(path), held.digest if held is not None else None
+        if held is None:
+            self.held.pop(path, None)
+        else:
+            self.held[path] = held
+        if before == after:
+            return False
+        self.revision.replace(path, before, after)
+        if after is None:
+            del self.digests[path]
+        else:
+            self.digests[path] = after
+        return True
 
 
 def path_of(body: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from controller.kubernetes.connection import Connection
 from controller.kubernetes.informer import Informer
 from controller.kubernetes.mirror import Mirror
 from controller.kubernetes.objects import ApiFailed, Objects
-from controller.sources.snapshot import Hint, Revision, Snapshot, difference
+from controller.sources.snapshot import Hint, Snapshot, difference
 
 _log = logging.getLogger(__name__)
 DECLARED = tuple(name for name, kind in KINDS.items() if kind.verb is None)
@@ -66,17 +66,12 @@ class KubernetesSource:
         """See `Source.fetch`."""
         if hint is None or hint.paths is None:
             await self._list()
-        held = self.mirror.held
-        files = {path: one.digest for path, one in held.items()}
+        held, files = self.mirror.held, dict(self.mirror.digests)
         changed, removed = difference(known, files, hint.paths if hint is not None else None)
-        self._fetched = {path: held[path].generation for path in changed}
-        if hint is None or hint.paths is None:
-            self._fetched = {path: one.generation for path, one in held.items()}
-        revision = Revision()
-        for path, digest in files.items():
-            revision.replace(path, None, digest)
+        read = changed if hint is not None and hint.paths is not None else held
+        self._fetched = {path: held[path].generation for path in read}
         return Snapshot(
-            revision=str(revision),
+            revision=str(self.mirror.revision),
             files=files,
             changed={path: held[path].data for path in changed},
             removed=removed,

@@ -43,14 +43,15 @@ class StatusWriter:
         self._due: dict[str, None] = {}  # in order
         self._failures: dict[str, int] = {}
         self._wake = asyncio.Event()
+        self._told: set[int] = set()
         self._bucket = _Bucket(_RATE, _BURST)
-        self.writes = 0
 
     def offer(self, shape: Shape) -> None:
         """This is how a resource looks now."""
         metadata = shape["metadata"]
         path = object_path(shape["kind"], metadata.get("namespace", ""), metadata["name"])
-        if path in self._mirror.held:
+        # Another source may have a resource of the same name: its status is not the object's.
+        if path in self._mirror.held and self._id_of(_key_of(path)) is not None:
             self._projected[path] = as_json(shape["status"])
             self._consider(path)
 
@@ -143,8 +144,9 @@ class StatusWriter:
         except ApiFailed as error:
             self._failed(path, error)
         else:
-            self.writes += 1
             self._failures.pop(path, None)
+            if not self._failures:
+                self._told.clear()
             self._mirror.wrote_status(path, status)
 
     def _failed(self, path: str, error: ApiFailed) -> None:
@@ -153,8 +155,9 @@ class StatusWriter:
             self._failures.pop(path, None)
             return
         count = self._failures[path] = self._failures.get(path, 0) + 1
-        if count == 1 or not error.passing:
-            event(_log, "a status could not be written", logging.WARNING, subject=path, problem=str(error))
+        if error.code not in self._told:
+            self._told.add(error.code)
+            event(_log, "a status could not be written", logging.WARNING, subject=path.lstrip("/"), problem=str(error))
         if error.passing:
             pause = min(_FIRST_PAUSE_S * 2 ** (count - 1), _LONGEST_PAUSE_S) * random.uniform(0.5, 1.0)  # noqa: S311
             asyncio.get_running_loop().call_later(max(pause, error.retry_after or 0.0), self._consider, path)

@@ -164,3 +164,20 @@ def test_a_next_run_is_an_instant_that_kubectl_can_count_down_to(
     said = datetime.fromisoformat(found["status"]["nextRunAt"])
     created = datetime.fromisoformat(found["metadata"]["creationTimestamp"])
     assert timedelta(minutes=50) < said - created < timedelta(minutes=70)
+
+
+def test_an_object_that_another_source_has_declared_is_told_so(
+    api: ControlPlane, namespace: str, warden: Warden
+) -> None:
+    """The first owner keeps it; the object gets the conflict as its status, and not the status of the other one."""
+    warden.write("local", hourly("same", "true", metadata={"namespace": namespace}))
+    warden.wait_for(lambda: warden.items("jobs", "-n", namespace), "the file to be applied")
+    api.apply(hourly("same"), namespace=namespace).ok()
+    warden.wait_for(
+        lambda: condition(api.get("sjob", "same", namespace), "Stalled").get("status") == "True", "the conflict"
+    )
+    ready = condition(api.get("sjob", "same", namespace), "Ready")
+    assert ready["reason"] == "OwnershipConflict"
+    assert "belongs to source manifests" in ready["message"]
+    warden.remove("local")
+    api.kubectl("wait", "sjob/same", "--for=condition=Ready", "-n", namespace, "--timeout=30s").ok()
