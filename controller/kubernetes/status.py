@@ -5,6 +5,7 @@ written is written once. Invariant: spec and metadata are never written, and no 
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable, Iterable, Mapping
@@ -26,6 +27,7 @@ _WRITERS = 4
 _RATE = 50.0  # writes a second, over time
 _BURST = 500.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
+_FLUSH_S = 5.0
 
 Shape = Mapping[str, Any]
 
@@ -44,6 +46,8 @@ class StatusWriter:
         self._failures: dict[str, int] = {}
         self._wake = asyncio.Event()
         self._told: set[int] = set()
+        self._busy = 0
+        self._idle = asyncio.Event()
         self._bucket = _Bucket(_RATE, _BURST)
 
     def offer(self, shape: Shape) -> None:
@@ -79,9 +83,14 @@ class StatusWriter:
                 group.create_task(self._write_for_ever())
 
     async def flush(self) -> None:
-        """Write what is due now, once each; for the end of a controller."""
-        while self._due:
-            await self._write(self._next())
+        """Write what is due now, and wait for what is being written; for the end of a controller, which does not wait for ever."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FLUSH_S):
+                while self._due or self._busy:
+                    if self._due:
+                        await self._write(self._next())
+                    else:
+                        await self._idle.wait()
 
     def _refuse(self, path: str, errors: Iterable[ManifestError]) -> None:
         held = self._mirror.held.get(path)
@@ -130,17 +139,23 @@ class StatusWriter:
             while not self._due:
                 self._wake.clear()
                 await self._wake.wait()
-            path = self._next()
             await self._bucket.take()
-            await self._write(path)
+            if self._due:
+                await self._write(self._next())
 
     async def _write(self, path: str) -> None:
         status, held = self._wanted(path), self._mirror.held.get(path)
         if status is None or held is None:
             return
         kind, namespace, name = _key_of(path)
+        self._busy += 1
+        self._idle.clear()
         try:
             await self._objects().apply_status(kind, namespace, name, held.uid, status)
+        except asyncio.CancelledError:
+            # Whoever stops us has it written by `flush`.
+            self._due[path] = None
+            raise
         except ApiFailed as error:
             self._failed(path, error)
         else:
@@ -148,6 +163,10 @@ class StatusWriter:
             if not self._failures:
                 self._told.clear()
             self._mirror.wrote_status(path, status)
+        finally:
+            self._busy -= 1
+            if not self._busy:
+                self._idle.set()
 
     def _failed(self, path: str, error: ApiFailed) -> None:
         """What is gone needs no status; what may pass is tried again later; what will not is told, and waits for a change."""

@@ -101,7 +101,12 @@ class StatusLoop:
 
     async def _flush(self, rest: float) -> None:
         while chunk := self._some_touched():
-            await self._report_jobs(chunk, rest)
+            try:
+                await self._report_jobs(chunk, rest)
+            except BaseException:
+                # Cancelled at a stop, or without a database for a while: `flush`, or the next round, has them still to do.
+                self.touched(chunk)
+                raise
         await self._report_others()
 
     def _some_touched(self) -> list[int]:

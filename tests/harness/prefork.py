@@ -75,7 +75,14 @@ class Prefork:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.harness.prefork", str(theirs.fileno())],
+                [
+                    sys.executable,
+                    "-W",
+                    "ignore::RuntimeWarning:runpy",
+                    "-m",
+                    "tests.harness.prefork",
+                    str(theirs.fileno()),
+                ],
                 env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "TZ": "UTC"},
                 cwd=Path(__file__).resolve().parents[2],
                 stdin=subprocess.DEVNULL,
