@@ -6,6 +6,7 @@ its own. People are tokens: `admin` may do everything, everybody else what RBAC 
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import shutil
@@ -24,13 +25,19 @@ from tests.harness.warden import ROOT, Result
 
 PEOPLE = ("admin", "alice", "bob", "carol", "controller")
 _READY_SECONDS = 90.0
+_BUILD_SECONDS = 1000.0
 
 
+@functools.cache
 def tools(which: str = "api") -> Path | None:
     """The folder with the programs; builds them when they are not there yet, which takes minutes. None where they cannot be built."""
-    done = subprocess.run(
-        [ROOT / "tests/cluster/tools", which], stdout=subprocess.PIPE, check=False, text=True, stdin=subprocess.DEVNULL
-    )
+    command = [ROOT / "tests/cluster/tools", which]
+    try:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, check=False, text=True, stdin=subprocess.DEVNULL, timeout=_BUILD_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return None
     return Path(done.stdout.strip()) if done.returncode == 0 else None
 
 
