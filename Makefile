@@ -47,7 +47,7 @@ bench: .venv/installed-dev ## Measure beside limits and rivals; prints ratios
 bench-quick: .venv/installed-dev ## The same with fewer rounds
 	$(BIN)/python -m tests.performance --quick
 
-cluster-tools: ## Build kube-apiserver, kubectl, kwok and the rest into a cache folder (about 7 minutes, once)
+cluster-tools: ## Build kube-apiserver, kubectl, kwok and the rest into a cache folder (some minutes, once)
 	@tests/cluster/tools all
 
 clean: ## Remove what the commands above made

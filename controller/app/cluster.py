@@ -3,7 +3,7 @@
 The composition root makes one where `--kubernetes` is given; nothing else of the engine knows that there is a cluster. Imported only then.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from controller.app.options import KubernetesOptions
@@ -38,9 +38,9 @@ class Cluster:
         self.flush = self._writer.flush
         self.close = source.close
 
-    def offer(self, shape: Mapping[str, Any]) -> None:
-        """A resource, ours or another source's, looks like this now."""
-        self._writer.offer(shape)
+    def reporting(self) -> Callable[[Mapping[str, Any]], None]:
+        """Takes how resources look that are about to be looked at, ours and those of other sources."""
+        return self._writer.reporting()
 
     def reconciled(self, outcome: Outcome) -> None:
         """A source was brought in step."""

@@ -179,11 +179,10 @@ class _Controller:
         files = (
             StatusFiles(self._options.status_dir, self._plan.folders) if self._options.status_dir is not None else None
         )
-        return StatusLoop(self._store, self._clock, files, publish=self._publish)
+        return StatusLoop(self._store, self._clock, files, reporting=self._reporting)
 
-    def _publish(self, shape: Shape) -> None:
-        if self._cluster is not None:
-            self._cluster.offer(shape)
+    def _reporting(self) -> Callable[[Shape], None]:
+        return self._cluster.reporting() if self._cluster is not None else lambda _shape: None
 
     def _make_sources(self) -> list[SourceLoop]:
         desired = Desired()

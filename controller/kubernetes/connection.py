@@ -1,4 +1,4 @@
-"""Where the API server is, and who we are there: read as kubectl reads it.
+"""Where the API server is, and who we are there: found where kubectl finds it, except that KUBECONFIG names one file and no proxy is used.
 
 In a Pod it is the service account; elsewhere `KUBECONFIG` or `~/.kube/config`, with `--context` to choose among its contexts. One `Connection` serves both
 clients: lightkube's for what we ask and write, kopf's for what we watch.

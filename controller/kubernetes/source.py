@@ -6,14 +6,12 @@ nothing is written here, and an object that cannot be listed is never taken for 
 
 import asyncio
 import contextlib
-import logging
 import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from controller.base.errors import SourceUnavailable
-from controller.base.logs import event
 from controller.kinds.catalog import KINDS
 from controller.kubernetes.connection import Connection
 from controller.kubernetes.informer import Informer
@@ -21,7 +19,6 @@ from controller.kubernetes.mirror import Mirror
 from controller.kubernetes.objects import ApiFailed, Objects
 from controller.sources.snapshot import Hint, Snapshot, difference
 
-_log = logging.getLogger(__name__)
 DECLARED = tuple(name for name, kind in KINDS.items() if kind.verb is None)
 """Kinds that people declare; the others are the engine's own."""
 
@@ -112,8 +109,10 @@ class KubernetesSource:
         while self._defined:
             news = asyncio.ensure_future(self._news.wait())
             left = max(0.0, next_list - loop.time())
-            await asyncio.wait((news, informer.ended), timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            news.cancel()
+            try:
+                await asyncio.wait((news, informer.ended), timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                news.cancel()
             if informer.ended.done():
                 informer.ended.result()
                 raise SourceUnavailable(f"the watch of {self.connection.server} has ended")
@@ -165,6 +164,5 @@ def _what_to_do(kind: str, error: ApiFailed) -> str:
     if error.code == 404:
         return f"the cluster does not know {known.plural}; install them with `kubectl apply --server-side -f crds/`"
     if error.code in (401, 403):
-        return f"{known.plural} may not be listed: {error}; the chart's roles show what is needed"
-    event(_log, "a list failed", logging.DEBUG, kind=kind, problem=str(error))
+        return f"{known.plural} may not be listed: {error}; manifests/kubernetes/rights.yaml has what is needed"
     return f"{known.plural} cannot be listed: {error}"

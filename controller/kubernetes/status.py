@@ -1,7 +1,7 @@
 """Status on the objects: written with server-side apply when it differs from what the API server has, and never otherwise.
 
 The status loop offers what it projected, the source loop says which generations were reconciled; `run` writes. Newest wins: what changes while it waits to be
-written is written once. Invariant: spec and metadata are never written, and no status names a generation that was not reconciled.
+written is written once. Invariant: spec and metadata are never written, and a status names the generation that it was projected from, or one that means the same.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ Shape = Mapping[str, Any]
 
 
 class StatusWriter:
-    """Status of the objects of one source. `offer` and `reconciled` at any time, `run` for the supervisor; all on one loop."""
+    """Status of the objects of one source. `reporting` and `reconciled` at any time, `run` for the supervisor; all on one loop."""
 
     def __init__(
         self, objects: Callable[[], Objects], mirror: Mirror, clock: Clock, id_of: Callable[[Key], int | None]
@@ -42,6 +42,8 @@ class StatusWriter:
         self._objects, self._mirror, self._clock, self._id_of = objects, mirror, clock, id_of
         self._projected: dict[str, bytes] = {}
         self._generations: dict[str, int] = {}
+        self._changed: dict[str, int] = {}  # when a path was last touched, as counted by `_moment`
+        self._moment = 0
         self._due: dict[str, None] = {}  # in order
         self._failures: dict[str, int] = {}
         self._wake = asyncio.Event()
@@ -50,12 +52,20 @@ class StatusWriter:
         self._idle = asyncio.Event()
         self._bucket = _Bucket(_RATE, _BURST)
 
-    def offer(self, shape: Shape) -> None:
-        """This is how a resource looks now."""
+    def reporting(self) -> Callable[[Shape], None]:
+        """Somebody is about to look at resources; gives what takes how each of them looks.
+
+        What was looked at before a change says nothing of the change: it is passed over, as whatever was touched is looked at again.
+        """
+        moment = self._moment
+        return lambda shape: self._offer(shape, moment)
+
+    def _offer(self, shape: Shape, moment: int) -> None:
         metadata = shape["metadata"]
         path = object_path(shape["kind"], metadata.get("namespace", ""), metadata["name"])
         # Another source may have a resource of the same name: its status is not the object's.
-        if path in self._mirror.held and self._id_of(_key_of(path)) is not None:
+        ours = path in self._mirror.held and self._id_of(_key_of(path)) is not None
+        if ours and self._changed.get(path, 0) <= moment:
             self._projected[path] = as_json(shape["status"])
             self._consider(path)
 
@@ -68,12 +78,18 @@ class StatusWriter:
         for path in [one for one in self._generations if one not in self._mirror.held]:
             del self._generations[path]
             self._projected.pop(path, None)
+            self._changed.pop(path, None)
+        self._moment += 1
         for path in generations:
             number = self._id_of(_key_of(path))
             if number is None and path in refused:
                 self._refuse(path, refused[path])
-            elif number is not None and number not in touched:
-                # It means what it meant before; whatever is touched is projected anew.
+            elif number in touched:
+                self._changed[path] = self._moment
+                self._projected.pop(path, None)
+                self._due.pop(path, None)
+            elif number is not None:
+                # It means what it meant before.
                 self._consider(path)
 
     async def run(self) -> None:

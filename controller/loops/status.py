@@ -47,10 +47,10 @@ class StatusLoop:
         clock: Clock,
         files: StatusFiles | None = None,
         pace: Pace = Pace(),  # noqa: B008 - frozen
-        publish: Callable[[Shape], None] | None = None,
+        reporting: Callable[[], Callable[[Shape], None]] = lambda: lambda _shape: None,
     ) -> None:
-        """`publish` is given every report, whether it is news or not."""
-        self._store, self._clock, self._files, self._pace, self._publish = store, clock, files, pace, publish
+        """`reporting` is asked before resources are looked at, and what it gives is given every report, whether it is news or not."""
+        self._store, self._clock, self._files, self._pace, self._reporting = store, clock, files, pace, reporting
         self._wake = Wake()
         self._lock = threading.Lock()
         self._dirty: set[int] = set()
@@ -117,25 +117,26 @@ class StatusLoop:
     async def _report_jobs(self, ids: Sequence[int], rest: float) -> None:
         for start in range(0, len(ids), self._pace.batch):
             chunk, now, began = ids[start : start + self._pace.batch], self._clock.now(), time.monotonic()
+            publish = self._reporting()
             reports = await self._store.read(functools.partial(report.jobs, ids=chunk, now=now))
-            await self._keep(reports)
+            await self._keep(reports, publish)
             await self._forget(set(chunk) - {one.id for one in reports})
             await asyncio.sleep(rest * (time.monotonic() - began))
 
     async def _report_others(self) -> None:
+        publish = self._reporting()
         reports = await self._store.read(functools.partial(report.others, now=self._clock.now()))
-        await self._keep(reports)
+        await self._keep(reports, publish)
         found = {one.id for one in reports}
         await self._forget(self._others - found)
         self._others = found
 
-    async def _keep(self, reports: Sequence[Report]) -> None:
+    async def _keep(self, reports: Sequence[Report], publish: Callable[[Shape], None]) -> None:
         changed = {one.id: one.conditions for one in reports if one.conditions is not None}
         if changed:
             await self._store.write(lambda tx: observed.keep_conditions(tx, changed))
-        for one in reports if self._publish is not None else ():
-            assert self._publish is not None
-            self._publish(one.shape)
+        for one in reports:
+            publish(one.shape)
         if self._files is not None:
             for one in reports:
                 self._paths[one.id] = self._files.path(one.shape)

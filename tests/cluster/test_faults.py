@@ -95,7 +95,7 @@ def test_who_may_not_list_is_told_so(plane: ControlPlane, make_warden: Callable[
     warden = make_warden(environment=plane.environment("alice"))
     warden.start(*watch("default"))
     warden.wait_for(lambda: "may not be listed" in str(warden.items("sources")), "the reason")
-    assert "roles show what is needed" in str(warden.items("sources"))
+    assert "manifests/kubernetes/rights.yaml" in str(warden.items("sources"))
 
 
 def test_who_may_not_write_status_still_runs_jobs_and_says_it_once(
