@@ -35,10 +35,12 @@ from controller.base.metrics import Metrics, PrometheusMetrics
 from controller.base.tasks import Backoff, Supervisor, Wake
 from controller.dispatch import recover, requests
 from controller.dispatch.launch import Launcher
+from controller.domain.job import ExecutorKind
 from controller.domain.story import StoryEvent, StoryKind
 from controller.executors import orphans, processes
+from controller.executors.choice import Executors
 from controller.executors.local import LocalExecutor
-from controller.executors.protocol import Handle
+from controller.executors.protocol import Executor, Handle
 from controller.loops.dispatcher import Dispatcher, Identity, Limits
 from controller.loops.lease import LEASE, LeaseLoop
 from controller.loops.outbox import OutboxLoop
@@ -58,6 +60,7 @@ from controller.store.store import Store, Tx
 
 if TYPE_CHECKING:
     from controller.app.cluster import Cluster
+    from controller.kubernetes.executor import KubernetesExecutor
 
 _log = logging.getLogger(__name__)
 
@@ -112,10 +115,11 @@ class _Controller:
         self._supervisor = Supervisor(self._metrics.loop_restarted)
         self._outbox_wake = Wake()
         self._cluster: Cluster | None = None
+        self._pods: KubernetesExecutor | None = None
 
     async def run(self) -> int:
         """Build, recover, run, drain."""
-        executor = LocalExecutor(self._clock)
+        executor = self._make_executor()
         self._dispatcher = self._make_dispatcher(executor)
         self._status = self._make_status()
         try:
@@ -152,13 +156,26 @@ class _Controller:
         self._store.measure(made)
         return made
 
-    def _make_dispatcher(self, executor: LocalExecutor) -> Dispatcher:
+    def _make_executor(self) -> Executor:
+        local = LocalExecutor(self._clock)
+        if ExecutorKind.Kubernetes not in self._plan.defaults.executors:
+            return local
+        from controller.app.cluster import pods_of  # noqa: PLC0415 - see settings
+
+        self._pods = pods_of(self._plan.kubernetes, self._clock, self._owner_of)
+        return Executors(local, self._pods)
+
+    def _owner_of(self, namespace: str, job: str) -> Any:
+        return self._cluster.owner_of(namespace, job) if self._cluster is not None else None
+
+    def _make_dispatcher(self, executor: Executor) -> Dispatcher:
         outputs = self._options.state_dir / "outputs"
         _private(outputs)
         _private(self._options.log_dir)
         launcher = Launcher(
             os.environ,
             allowed=self._plan.allowed,
+            settings=self._plan.defaults,
             log_dir=self._options.log_dir,
             output_dir=outputs,
             log_limit=self._plan.log_limit,
@@ -202,11 +219,11 @@ class _Controller:
         ]
 
     def _make_cluster(self, desired: Desired) -> "Cluster | None":
-        if self._options.kubernetes is None:
+        source: Any = next((source for source in self._plan.sources if source.kind == "Kubernetes"), None)
+        if source is None:
             return None
-        from controller.app.cluster import SOURCE, Cluster  # noqa: PLC0415 - see settings
+        from controller.app.cluster import Cluster  # noqa: PLC0415 - see settings
 
-        source: Any = next(source for source in self._plan.sources if source.name == SOURCE)
         return Cluster(source, desired, self._clock)
 
     def _make_control(self) -> ControlServer:
@@ -223,6 +240,8 @@ class _Controller:
 
     def _add_loops(self) -> None:
         supervise = self._supervisor
+        if self._pods is not None:
+            supervise.add("pods", self._pods.run, restartable=True)
         supervise.add("dispatcher", self._dispatcher.run, backoff=Backoff(most=timedelta(seconds=3)))
         for loop in self._sources:
             supervise.add(f"source {loop.name}", loop.run)
@@ -249,6 +268,8 @@ class _Controller:
         if self._cluster is not None:
             supervise.on_stop("cluster status", self._cluster.flush)
             supervise.on_stop("cluster", self._cluster.close)
+        if self._pods is not None:
+            supervise.on_stop("pods", self._pods.leave)
         supervise.on_stop("http", sender.close)
 
     def _add_replication(self) -> None:
@@ -312,7 +333,12 @@ class _Controller:
         self._supervisor.start("orphans", self._resolve(taken))
 
     async def _resolve(self, taken: Sequence[OpenRun]) -> None:
-        """End the processes of orphans and hand their endings to the dispatcher."""
+        """Go on with what outlived its controller; end the processes of other orphans and hand their endings to the dispatcher."""
+        outlived = [one for one in taken if self._pods is not None and one.spec.executor is ExecutorKind.Kubernetes]
+        if outlived:
+            event(_log, "runs are taken up again", runs=len(outlived))
+            self._dispatcher.adopt(outlived)
+        taken = [one for one in taken if one not in outlived]
         if not taken:
             return
         left = await asyncio.to_thread(_end_processes, taken)

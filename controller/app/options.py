@@ -56,6 +56,11 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     paths: tuple[Path, ...] = ()
     git: GitOptions | None = None
     kubernetes: KubernetesOptions | None = None
+    context: str | None = None  # of the kubeconfig; for Pods where no source is in a cluster
+    executors: tuple[
+        str, ...
+    ] = ()  # where jobs may run; the first where a job does not say. None: the configuration says, else Local
+    image: str | None = None
     config: Path | None = None
     namespace: str | None = None  # forced upon every resource of the sources given by arguments
     status_dir: Path | None = None

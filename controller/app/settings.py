@@ -9,10 +9,11 @@ from typing import Any
 
 import msgspec
 
-from controller.app.options import RunOptions, configured, source_names
+from controller.app.options import KubernetesOptions, RunOptions, configured, source_names
 from controller.base.errors import InvalidInput
 from controller.base.references import Allowed
-from controller.domain.resolve import Defaults
+from controller.domain.job import ExecutorKind
+from controller.domain.resolve import Defaults, PodsAllow
 from controller.kinds import configuration
 from controller.kinds.configuration import Configuration
 from controller.sources.directory import Directory
@@ -30,6 +31,7 @@ class Plan(msgspec.Struct, frozen=True):
     log_limit: int
     allowed: Allowed
     defaults: Defaults
+    kubernetes: KubernetesOptions  # for the source in a cluster, and for Pods
     sources: tuple[Source, ...]
     folders: tuple[Path, ...]
 
@@ -41,7 +43,7 @@ def read(options: RunOptions) -> Plan:
     options = configured(options, _values(config, base), os.environ)
     sources = (*_given(options), *_configured(config, base, options.state_dir))
     _check_names(sources)
-    target = config.settings.default_notification_target
+    kubernetes = options.kubernetes or _cluster_of(config)
     return Plan(
         options=options,
         metrics_addr="{}:{}".format(*options.metrics_addr) if options.metrics_addr is not None else config.metrics_addr,
@@ -49,9 +51,39 @@ def read(options: RunOptions) -> Plan:
         running=options.max_running or config.limits.running,
         log_limit=config.settings.run_log.limit,
         allowed=Allowed(config.settings.allow_env, tuple(base / folder for folder in config.settings.allow_files)),
-        defaults=Defaults(target.name, target.kind) if target is not None else Defaults(),
+        defaults=_defaults(options, config, in_cluster=kubernetes is not None),
+        kubernetes=kubernetes or KubernetesOptions(context=options.context),
         sources=sources,
         folders=tuple(Path(source.location) for source in sources if isinstance(source, Directory)),
+    )
+
+
+def _cluster_of(config: Configuration) -> KubernetesOptions | None:
+    found = [source.kubernetes for source in config.sources if source.kubernetes is not None]
+    if len(found) > 1:
+        raise InvalidInput("two sources are in a cluster; one controller serves one, with all of its namespaces")
+    return KubernetesOptions(context=found[0].context, namespaces=found[0].namespaces) if found else None
+
+
+def _defaults(options: RunOptions, config: Configuration, *, in_cluster: bool) -> Defaults:
+    """What every job gets. Errors: InvalidInput where nobody says that people of a cluster may run programs here."""
+    executors = options.executors or config.settings.executors
+    if in_cluster and not executors:
+        raise InvalidInput(
+            "a source in a cluster needs settings.executors (or --executor): Kubernetes runs jobs as Pods; Local lets everybody who may create a ScheduledJob "
+            "run programs as this user, on this host"
+        )
+    target, allow = config.settings.default_notification_target, config.settings.pods.allow
+    return Defaults(
+        **({"notification_target": target.name, "notification_target_kind": target.kind} if target is not None else {}),
+        executors=tuple(ExecutorKind(name) for name in executors) or (ExecutorKind.Local,),
+        image=options.image or config.settings.image,
+        pods=PodsAllow(
+            privileged=allow.privileged,
+            host_namespaces=allow.host_namespaces,
+            host_paths=allow.host_paths,
+            service_accounts=tuple(sorted(allow.service_accounts)),
+        ),
     )
 
 
@@ -94,11 +126,15 @@ def _given(options: RunOptions) -> list[Source]:
             )
         )
     if options.kubernetes is not None:
-        # Half a second of clients that nobody else owes.
-        from controller.app import cluster  # noqa: PLC0415
-
-        found.append(cluster.source_of(options.kubernetes))
+        found.append(_cluster("kubernetes", options.kubernetes))
     return found
+
+
+def _cluster(name: str, options: KubernetesOptions) -> Source:
+    # Half a second of clients that nobody else owes.
+    from controller.app import cluster  # noqa: PLC0415
+
+    return cluster.source_of(name, options)
 
 
 def _configured(config: Configuration, base: Path, state_dir: Path) -> list[Source]:
@@ -130,6 +166,9 @@ def _configured(config: Configuration, base: Path, state_dir: Path) -> list[Sour
                     allowed_kinds=source.allowed_kinds,
                 )
             )
+        elif source.kubernetes is not None:
+            inside = source.kubernetes
+            found.append(_cluster(source.name, KubernetesOptions(context=inside.context, namespaces=inside.namespaces)))
     return found
 
 

@@ -24,7 +24,7 @@ _GIT_ONLY = ("branch", "tag", "commit", "path", "interval")
     """
 jobwarden run manifests/
 jobwarden run --git https://example.org/jobs.git --branch main --path jobs/ --interval 1m
-jobwarden run --kubernetes --executor Local --watch-namespace team-a --watch-namespace team-b
+jobwarden run --kubernetes --executor Kubernetes --job-image busybox:1.37 --watch-namespace team-a
 jobwarden run manifests/ --until-idle --log-format json
 """
 )
@@ -46,9 +46,13 @@ jobwarden run manifests/ --until-idle --log-format json
 )
 @click.option(
     "--executor",
-    type=click.Choice(["Local"]),
-    help="How jobs of a cluster run. Local: as processes of this user beside the controller; has to be said, as whoever may create a ScheduledJob runs programs here then.",
+    "executors",
+    type=click.Choice(["Local", "Kubernetes"]),
+    multiple=True,
+    help="Where jobs may run; repeated: the first is meant where a job does not say. Local: as processes of this user beside the controller (default; with --kubernetes it "
+    "has to be said, as whoever may create a ScheduledJob runs programs here then). Kubernetes: as Pods.",
 )
+@click.option("--job-image", "image", metavar="IMAGE", help="Container image of jobs that name none.")
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -120,6 +124,9 @@ def options_of(folders: tuple[Path, ...], given: dict[str, Any]) -> RunOptions:
         paths=tuple(Path(os.path.abspath(folder)) for folder in folders),  # noqa: PTH100 - symlinks are kept: they are swapped
         git=git,
         kubernetes=kubernetes,
+        context=given["kube_context"],
+        executors=given["executors"],
+        image=given["image"],
         config=_absolute(given["config"]),
         namespace=current().namespace,
         status_dir=_absolute(given["status_dir"]),
@@ -158,20 +165,17 @@ def _git(given: dict[str, Any]) -> GitOptions | None:
 
 def _kubernetes(given: dict[str, Any]) -> KubernetesOptions | None:
     if given["kubernetes"]:
-        if given["executor"] is None:
+        if not given["executors"] and given["config"] is None:
             error = click.UsageError("--kubernetes needs --executor", click.get_current_context())
             error.add_note(
-                "`--executor Local` lets everybody who may create a ScheduledJob run programs as this user, on this host; Pods are not supported by this version"
+                "`--executor Kubernetes` runs jobs as Pods; `--executor Local` lets everybody who may create a ScheduledJob run programs as this user, on this host"
             )
             raise error
         return KubernetesOptions(context=given["kube_context"], namespaces=given["namespaces"])
-    for option, name in (
-        ("--context", "kube_context"),
-        ("--watch-namespace", "namespaces"),
-        ("--executor", "executor"),
-    ):
-        if given[name]:
-            raise click.UsageError(f"{option} needs --kubernetes", click.get_current_context())
+    if given["namespaces"]:
+        raise click.UsageError("--watch-namespace needs --kubernetes", click.get_current_context())
+    if given["kube_context"] and "Kubernetes" not in given["executors"] and given["config"] is None:
+        raise click.UsageError("--context needs --kubernetes or --executor Kubernetes", click.get_current_context())
     return None
 
 

@@ -4,15 +4,20 @@ Nothing is stored here; values of references are looked up at this moment and go
 never an exception: the run is open and has to end.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from controller.base import paths
 from controller.base.references import Allowed, Unreadable
-from controller.domain.job import ExecTarget, JobSpec, ShellTarget
+from controller.domain import pods
+from controller.domain.job import EnvVar, ExecTarget, ExecutorKind, JobSpec, PodTarget, ShellTarget
 from controller.domain.records import Ending, Output, Run
+from controller.domain.resolve import Defaults
 from controller.executors import environment, values
-from controller.executors.protocol import ExecutionRequest, ExecutionResult
+from controller.executors.protocol import ExecutionRequest, ExecutionResult, PodRequest
+
+_POD_OUTPUT = "/dev/termination-log"
+"""Where Kubernetes looks for a container's last words; they come with its status, 4 KiB at most."""
 
 
 class Launcher:
@@ -23,6 +28,7 @@ class Launcher:
         environ: Mapping[str, str],
         *,
         allowed: Allowed,
+        settings: Defaults = Defaults(),  # noqa: B008 - frozen
         log_dir: Path,
         output_dir: Path,
         log_limit: int = 64 * 1024 * 1024,
@@ -31,19 +37,31 @@ class Launcher:
         self._environ = environ
         self._base = environment.inherited(environ)
         self._allowed = allowed
+        self._settings = settings
         self._log_dir = log_dir
         self._output_dir = output_dir
         self._log_limit = log_limit
 
     def prepare(self, run: Run, spec: JobSpec) -> ExecutionRequest | str:
         """The request, or why the run cannot be started. Reads the files that variables refer to: see `blocks`."""
+        refusal = pods.refusal(spec, self._settings)
+        if refusal is not None:
+            return refusal
         declared: Mapping[str, str] = {}
         if spec.env:
-            found = values.resolve(spec.env, _fields(run), self._allowed, self._environ)
+            found = values.resolve(_ours(spec.env), _fields(run), self._allowed, self._environ)
             if isinstance(found, Unreadable):
                 return found.message
             declared = found.values
-        output_path = f"{self._output_dir}/{run.name}"
+        return self._request(run, spec, declared, looked_up=True)
+
+    def prepare_adoption(self, run: Run, spec: JobSpec) -> ExecutionRequest:
+        """The request of a run that somebody else has started as a Pod: nothing is looked up again."""
+        return self._request(run, spec, {}, looked_up=False)
+
+    def _request(self, run: Run, spec: JobSpec, declared: Mapping[str, str], *, looked_up: bool) -> ExecutionRequest:
+        in_pod = spec.executor is ExecutorKind.Kubernetes
+        output_path = _POD_OUTPUT if in_pod else f"{self._output_dir}/{run.name}"
         facts = environment.RunFacts(
             run=run.name,
             job=run.job,
@@ -62,15 +80,32 @@ class Launcher:
             namespace=run.namespace,
             job=run.job,
             argv=_argv(spec),
-            env=environment.build(self._base, declared, facts),
+            env={} if in_pod else environment.build(self._base, declared, facts),
             timeout=spec.timeout,
             grace=spec.termination_grace_period,
             cwd=spec.working_dir,
             keep_bytes=spec.output_keep,
             log_path=paths.run_log(self._log_dir, run.namespace, run.job, run.name),
             log_limit=self._log_limit,
-            output_path=output_path,
+            output_path=None if in_pod else output_path,
+            pod=_pod(spec, declared, facts, looked_up=looked_up) if in_pod else None,
         )
+
+
+def _pod(spec: JobSpec, declared: Mapping[str, str], facts: environment.RunFacts, *, looked_up: bool) -> PodRequest:
+    """What the Pod is told: what the controller looked up for it goes where nobody else can read it."""
+    secret = {one.name for one in spec.env if one.file_ref is not None or one.env_ref is not None}
+    seen = {name: value for name, value in declared.items() if name not in secret}
+    return PodRequest(
+        spec=spec,
+        values=environment.build({}, seen, facts),
+        secrets={name: value for name, value in declared.items() if name in secret} if looked_up else None,
+    )
+
+
+def _ours(variables: Iterable[EnvVar]) -> list[EnvVar]:
+    """Those that the controller resolves; keys of Secrets and ConfigMaps are for Kubernetes."""
+    return [one for one in variables if one.secret_key_ref is None and one.config_map_key_ref is None]
 
 
 def blocks(spec: JobSpec) -> bool:
@@ -89,6 +124,8 @@ def ending_of(result: ExecutionResult) -> Ending:
         timed_out=result.timed_out,
         cancelled_by=(result.stop_reason or "somebody") if result.cancelled else None,
         start_error=result.start_error,
+        failure=result.failure,
+        interrupted=result.interrupted,
         outputs=result.outputs,
         outputs_error=result.outputs_error,
         output=Output(result.stdout, result.stderr, result.stdout_bytes + result.stderr_bytes, result.truncated),
@@ -98,7 +135,7 @@ def ending_of(result: ExecutionResult) -> Ending:
 
 def _note(result: ExecutionResult) -> str | None:
     """What a person should know beside the end itself."""
-    notes = []
+    notes = [result.note] if result.note else []
     if result.leftovers:
         notes.append(f"{result.leftovers} processes that it left behind were ended")
     if result.survivors:
@@ -114,6 +151,8 @@ def _argv(spec: JobSpec) -> tuple[str, ...]:
             return (shell, "-c", script)
         case ExecTarget(command, args):
             return command + args
+        case PodTarget():
+            return ()
         case watchdog:
             return (watchdog.shell, "-c", watchdog.check or "")
 

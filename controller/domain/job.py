@@ -6,6 +6,7 @@ timedeltas, instants aware UTC, sizes bytes. `encode`/`decode` are exact inverse
 
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -81,6 +82,13 @@ class OnTimeout(StrEnum):
 
     Reject = "Reject"
     Approve = "Approve"
+
+
+class ExecutorKind(StrEnum):
+    """Where a run happens: as a process beside the controller, or as a Pod."""
+
+    Local = "Local"
+    Kubernetes = "Kubernetes"
 
 
 class DeletionPolicy(StrEnum):
@@ -165,6 +173,13 @@ class ExecTarget(Struct, frozen=True, omit_defaults=True, tag="exec", tag_field=
     args: tuple[str, ...] = ()
 
 
+class PodTarget(Struct, frozen=True, omit_defaults=True, tag="pod", tag_field="type"):
+    """A PodTemplateSpec as its author wrote it. `container` None: the first."""
+
+    template: dict[str, Any]
+    container: str | None = None
+
+
 class WatchdogTarget(Struct, frozen=True, omit_defaults=True, tag="watchdog", tag_field="type"):
     """Watches either the runs of a job or an outside task through a check script. Exactly one of job, check is set."""
 
@@ -176,17 +191,38 @@ class WatchdogTarget(Struct, frozen=True, omit_defaults=True, tag="watchdog", ta
     no_output_for: timedelta | None = None
 
 
-Target = ShellTarget | ExecTarget | WatchdogTarget
+Target = ShellTarget | ExecTarget | PodTarget | WatchdogTarget
+
+
+class KeyRef(Struct, frozen=True, omit_defaults=True):
+    """A key of a Secret or ConfigMap in the job's namespace."""
+
+    name: str
+    key: str
+    optional: bool = False
+
+
+class EnvFrom(Struct, frozen=True, omit_defaults=True):
+    """All keys of one object as variables. Exactly one of secret, config_map is set."""
+
+    prefix: str = ""
+    secret: str | None = None
+    config_map: str | None = None
+    optional: bool = False
 
 
 class EnvVar(Struct, frozen=True, omit_defaults=True):
-    """One variable for the run; exactly one of the three is set. File and env references are resolved at start, never stored."""
+    """One variable for the run; exactly one of what follows the name is set. File and env references are resolved at start, never stored; keys of
+    Secrets and ConfigMaps are resolved by Kubernetes.
+    """
 
     name: str
     value: str | None = None
     file_ref: str | None = None
     env_ref: str | None = None
     field_ref: str | None = None
+    secret_key_ref: KeyRef | None = None
+    config_map_key_ref: KeyRef | None = None
 
 
 class PoolRef(Struct, frozen=True, omit_defaults=True):
@@ -287,7 +323,11 @@ class JobSpec(Struct, frozen=True, omit_defaults=True):
     schedule: Schedule | None = None
     trigger: Trigger | None = None
     parameters: tuple[Parameter, ...] = ()
+    executor: ExecutorKind = ExecutorKind.Local
+    image: str | None = None
+    resources: dict[str, dict[str, str]] = {}
     env: tuple[EnvVar, ...] = ()
+    env_from: tuple[EnvFrom, ...] = ()
     working_dir: str | None = None
     timeout: timedelta = timedelta(hours=1)
     start_timeout: timedelta = timedelta(minutes=10)

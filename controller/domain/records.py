@@ -9,7 +9,7 @@ from datetime import datetime
 
 import msgspec
 
-from controller.domain.job import JobSpec
+from controller.domain.job import FailureReason, JobSpec
 from controller.domain.states import ApprovalState, Cause, DispatchState, OutboxState, RunState
 
 
@@ -176,7 +176,8 @@ class Ending(Record, frozen=True):
     timed_out: bool = False
     cancelled_by: str | None = None
     start_error: str | None = None
-    interrupted: str | None = None  # Reason: Interrupted or LeaseLost
+    failure: FailureReason | None = None  # more than the exit code or start_error says
+    interrupted: str | None = None  # Reason: Interrupted, Evicted or LeaseLost
     outputs: Mapping[str, str] = {}
     outputs_error: str | None = None
     output: Output = Output()

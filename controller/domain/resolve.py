@@ -19,11 +19,25 @@ Source = Mapping[str, Any]
 _DEFAULT_EVENTS = (job.NotificationEvent.Failed, job.NotificationEvent.Missed)
 
 
+class PodsAllow(msgspec.Struct, frozen=True):
+    """What Pods of jobs may have beyond what every Pod may."""
+
+    privileged: bool = False
+    host_namespaces: bool = False
+    host_paths: bool = False
+    service_accounts: tuple[str, ...] = ()
+
+
 class Defaults(msgspec.Struct, frozen=True):
-    """What the controller's settings add to every job: a target that is told about Failed and Missed."""
+    """What the controller's settings mean for every job: a target that is told about Failed and Missed, and where it may run (the first place is
+    meant where a job does not say; none: it is not known where).
+    """
 
     notification_target: str | None = None
     notification_target_kind: str = "NotificationTarget"
+    executors: tuple[job.ExecutorKind, ...] = ()
+    image: str | None = None
+    pods: PodsAllow = PodsAllow()
 
 
 def job_spec(spec: Source, defaults: Defaults = Defaults()) -> job.JobSpec:  # noqa: B008 - frozen
@@ -36,7 +50,11 @@ def job_spec(spec: Source, defaults: Defaults = Defaults()) -> job.JobSpec:  # n
         schedule=_schedule(spec["schedule"]) if "schedule" in spec else None,
         trigger=_trigger(spec["trigger"]) if "trigger" in spec else None,
         parameters=tuple(_parameter(item) for item in spec.get("parameters", ())),
+        executor=_executor(spec, defaults),
+        image=spec.get("image") or defaults.image,
+        resources=spec.get("resources", {}),
         env=tuple(_variable(item) for item in spec.get("env", ())),
+        env_from=tuple(_whole(item) for item in spec.get("envFrom", ())),
         concurrency=_concurrency(spec.get("concurrency", {})),
         retry=_retry(spec.get("retry", {})),
         error_backoff=job.ErrorBackoff(**_given(spec.get("errorBackoff", {}), enabled=bool, max=_duration)),
@@ -60,6 +78,16 @@ def job_spec(spec: Source, defaults: Defaults = Defaults()) -> job.JobSpec:  # n
             deletionPolicy=job.DeletionPolicy,
         ),
     )
+
+
+def _executor(spec: Source, defaults: Defaults) -> job.ExecutorKind:
+    """A watchdog over a job starts nothing, so it is nowhere else."""
+    if "job" in spec.get("watchdog", {}):
+        return job.ExecutorKind.Local
+    if "pod" in spec:
+        return job.ExecutorKind.Kubernetes
+    said = spec.get("executor") or next(iter(defaults.executors), job.ExecutorKind.Local)
+    return job.ExecutorKind(said)
 
 
 def _given(source: Source, **fields: Callable[[Any], Any]) -> dict[str, Any]:
@@ -131,6 +159,8 @@ def _target(spec: Source) -> job.Target:
         return job.ShellTarget(**_given(spec["shell"], script=str, shell=str))
     if "exec" in spec:
         return job.ExecTarget(**_given(spec["exec"], command=_texts, args=_texts))
+    if "pod" in spec:
+        return job.PodTarget(spec["pod"]["template"], spec["pod"].get("container"))
     watchdog = spec["watchdog"]
     check = _given(watchdog.get("check", {}), script=str, shell=str)
     if "script" in check:
@@ -147,6 +177,22 @@ def _variable(source: Source) -> job.EnvVar:
         file_ref=origin.get("fileRef", {}).get("path"),
         env_ref=origin.get("envRef", {}).get("name"),
         field_ref=origin.get("fieldRef", {}).get("fieldPath"),
+        secret_key_ref=_key(origin.get("secretKeyRef")),
+        config_map_key_ref=_key(origin.get("configMapKeyRef")),
+    )
+
+
+def _key(source: Source | None) -> job.KeyRef | None:
+    return job.KeyRef(**_given(source, name=str, key=str, optional=bool)) if source else None
+
+
+def _whole(source: Source) -> job.EnvFrom:
+    secret, config_map = source.get("secretRef"), source.get("configMapRef")
+    return job.EnvFrom(
+        prefix=source.get("prefix", ""),
+        secret=secret["name"] if secret else None,
+        config_map=config_map["name"] if config_map else None,
+        optional=(secret or config_map or {}).get("optional", False),
     )
 
 

@@ -153,6 +153,15 @@ class LocalExecution:
             )
         )
 
+    @property
+    def outlives(self) -> bool:
+        """See `protocol.Execution`: a process ends with its controller, as nobody would hear of its end."""
+        return False
+
+    def release(self) -> None:
+        """See `outlives`. Errors: NotImplementedError."""
+        raise NotImplementedError(self.request.run)
+
     # While it runs
 
     def grown(self) -> None:

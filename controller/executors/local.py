@@ -54,6 +54,10 @@ class LocalExecutor:
             self._let_grow(execution)
         return execution
 
+    def adopt(self, request: ExecutionRequest, on_end: OnEnd) -> Execution:
+        """Nothing of this host outlives its controller. Errors: NotImplementedError."""
+        raise NotImplementedError(request.run)
+
     def close(self) -> None:
         """Kill what still runs, without telling anybody, and let go of everything. A second call does nothing."""
         for execution in self._running:

@@ -11,6 +11,21 @@ from typing import Protocol
 
 import msgspec
 
+from controller.domain.job import FailureReason, JobSpec
+
+
+class PodRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a Pod is made of, beside the request that carries this."""
+
+    spec: JobSpec  # the target, its image and resources, what its variables refer to, deadlines
+    values: Mapping[str, str]  # variables that anybody may see
+    secrets: (
+        Mapping[str, str] | None
+    )  # variables that only the Pod may see; None: not looked up, since the Pod is there already
+
+    def __repr__(self) -> str:
+        return "PodRequest(***)"
+
 
 class ExecutionRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One run, ready to be started: nothing is left to be looked up."""
@@ -31,12 +46,13 @@ class ExecutionRequest(msgspec.Struct, frozen=True, kw_only=True):
     output_path: str | Path | None = (
         None  # the file that $JOBWARDEN_OUTPUT names; its folder exists, the file itself the process makes
     )
+    pod: PodRequest | None = None  # run as a Pod, and not as a process of this host
 
 
 class ExecutionResult(msgspec.Struct, frozen=True, kw_only=True):
     """How one execution ended.
 
-    Exactly one of `exit_code`, `signal` and `start_error` is set. (All three are None only when the process could not even be killed: `survivors`.)
+    Exactly one of `exit_code`, `signal`, `start_error` and `interrupted` is set. (All three are None only when the process could not even be killed: `survivors`.)
     `timed_out` and `cancelled` never hold together: whichever came first, and neither when the process had ended before.
     """
 
@@ -50,6 +66,9 @@ class ExecutionResult(msgspec.Struct, frozen=True, kw_only=True):
     cancelled: bool = False
     stop_reason: str | None = None  # what `stop` was given
     start_error: str | None = None  # nothing was started: why, and what to do
+    failure: FailureReason | None = None  # more than exit code, signal and start_error say by themselves
+    interrupted: str | None = None  # neither its own doing nor anybody's wish: a Reason
+    note: str | None = None  # what a person should know beside that
     stdout: bytes = b""  # last `keep_bytes` of the stream, as printed; `output.text` makes it text
     stderr: bytes = b""
     stdout_bytes: int = 0  # all that was printed
@@ -86,7 +105,16 @@ class Execution(Protocol):
 
     @property
     def handle(self) -> Handle | None:
-        """The process; None when it could not be started."""
+        """The process; None when it could not be started, and for what is no process of this host."""
+        ...
+
+    @property
+    def outlives(self) -> bool:
+        """Whether it goes on without this controller, and can be taken up again by `Executor.adopt`."""
+        ...
+
+    def release(self) -> None:
+        """Look after what outlives us no longer; `on_end` is not called."""
         ...
 
     @property
@@ -126,6 +154,10 @@ class Executor(Protocol):
         """
         ...
 
+    def adopt(self, request: ExecutionRequest, on_end: OnEnd) -> Execution:
+        """Take up a run that another controller has started and that outlived it. As `start`; what cannot be found any more ends as interrupted."""
+        ...
+
     def close(self) -> None:
-        """Let go of threads and descriptors. What still runs is killed, and its `on_end` is not called: stop and await everything first."""
+        """Let go of threads and descriptors. What still runs is killed, unless it outlives us, and its `on_end` is not called: stop and await everything first."""
         ...

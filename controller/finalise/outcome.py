@@ -42,7 +42,10 @@ def _unruled(spec: JobSpec, ending: Ending) -> Outcome:
     if ending.timed_out:
         return Outcome(RunState.TimedOut, Reason.Timeout, f"ran longer than {_span(spec)}", FailureReason.Timeout)
     if ending.start_error is not None:
-        return Outcome(RunState.Failed, Reason.StartFailed, ending.start_error, FailureReason.StartFailed)
+        failure = ending.failure or FailureReason.StartFailed
+        return Outcome(RunState.Failed, Reason(failure), ending.start_error, failure)
+    if ending.failure is not None:
+        return Outcome(RunState.Failed, Reason(ending.failure), Reason(ending.failure).sentence, ending.failure)
     if ending.signal is not None:
         return Outcome(RunState.Failed, Reason.Signal, f"ended by {ending.signal}", FailureReason.Signal)
     if ending.exit_code:

@@ -59,7 +59,7 @@ SCHEDULED_JOB = Kind(
     max_name=52,  # a run is named <job>-<8 characters>, and that must fit where Kubernetes allows 63
     columns=(
         Column("SCHEDULE", "string", ".status.schedule", "When the job fires."),
-        Column("TARGET", "string", ".status.target", "What the job runs: shell, exec or watchdog."),
+        Column("TARGET", "string", ".status.target", "What the job runs: shell, exec, pod or watchdog."),
         Column("SUSPEND", "boolean", ".spec.suspend", "Whether new schedule firings are stopped."),
         _READY,
         Column("LAST", "string", ".status.lastRun.state", "How the last run ended."),

@@ -45,12 +45,20 @@ class GitSource(_Record, frozen=True):
     verify_commit: bool = False
 
 
+class KubernetesSource(_Record, frozen=True):
+    """Custom resources; no namespaces: all."""
+
+    context: str | None = None
+    namespaces: tuple[str, ...] = ()
+
+
 class Source(_Record, frozen=True):
-    """One place that documents come from; exactly one of directory, git is set. `namespace` is forced, `allowed_kinds` None allows all."""
+    """One place that documents come from; exactly one of directory, git, kubernetes is set. `namespace` is forced, `allowed_kinds` None allows all."""
 
     name: str
     directory: DirectorySource | None = None
     git: GitSource | None = None
+    kubernetes: KubernetesSource | None = None
     namespace: str | None = None
     allowed_kinds: frozenset[str] | None = None
 
@@ -75,6 +83,21 @@ class RunLog(_Record, frozen=True):
     limit: int = 64 * 1024 * 1024
 
 
+class PodsAllow(_Record, frozen=True):
+    """What Pods of jobs may have."""
+
+    privileged: bool = False
+    host_namespaces: bool = False
+    host_paths: bool = False
+    service_accounts: frozenset[str] = frozenset()
+
+
+class Pods(_Record, frozen=True):
+    """The Pods of jobs."""
+
+    allow: PodsAllow = PodsAllow()
+
+
 class Settings(_Record, frozen=True):
     """What jobs may reach, and what they get without asking."""
 
@@ -82,6 +105,9 @@ class Settings(_Record, frozen=True):
     allow_files: tuple[str, ...] = ()
     default_notification_target: TargetRef | None = None
     run_log: RunLog = RunLog()
+    executors: tuple[str, ...] = ()
+    image: str | None = None
+    pods: Pods = Pods()
 
 
 class Configuration(_Record, frozen=True):

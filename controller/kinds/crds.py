@@ -10,7 +10,14 @@ from typing import Any
 from controller.kinds.catalog import GROUP, VERSION, Kind
 from controller.kinds.structural import Schema
 
-_NOTES = ("x-jobwarden-type", "x-jobwarden-rules", "x-jobwarden-list", "x-jobwarden-immutable", "propertyNames")
+_NOTES = (
+    "x-jobwarden-open",
+    "x-jobwarden-type",
+    "x-jobwarden-rules",
+    "x-jobwarden-list",
+    "x-jobwarden-immutable",
+    "propertyNames",
+)
 
 
 def crd(kind: Kind, spec: Schema, status: Schema) -> dict[str, Any]:
@@ -79,8 +86,10 @@ def structural(node: Schema) -> dict[str, Any]:
     out = {key: value for key, value in node.items() if key not in _NOTES}
     if out.get("default") == "":
         del out["default"]  # an API server would write it into every object
-    if out.get("additionalProperties") is False:
-        del out["additionalProperties"]
+    if out.get("additionalProperties") is False or node.get("x-jobwarden-open"):
+        out.pop("additionalProperties", None)
+    if node.get("x-jobwarden-open"):
+        out["x-kubernetes-preserve-unknown-fields"] = True
     if "properties" in out:
         out["properties"] = {name: structural(child) for name, child in out["properties"].items()}
     for key in ("items", "additionalProperties"):

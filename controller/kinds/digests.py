@@ -13,7 +13,7 @@ from controller.kinds import schemas
 from controller.kinds.catalog import SCHEDULED_JOB, schema_file
 from controller.kinds.values import instant
 
-_FIRING = ("schedule", "trigger", "shell", "exec", "watchdog")
+_FIRING = ("schedule", "trigger", "shell", "exec", "pod", "watchdog")
 _ASIDE = ("description", "suspend", "priority", "notifications", "alerts", "history")
 _EMPTY: tuple[Any, ...] = ({}, [])
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 _TRUST = "Identities, credentials, trust contracts and authorization"
-_CLUSTER = "Kubernetes as a place to run jobs"
+_CLUSTER = "Secrets and ConfigMaps of a cluster as places that the controller reads"
 _AGENTS = "Agents"
 
 _REFERENCES = {"secretKeyRef": _CLUSTER, "configMapKeyRef": _CLUSTER}
@@ -26,12 +26,8 @@ FIELDS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
             "agent": _AGENTS,
             "gateway": _AGENTS,
             "gatewayRef": _AGENTS,
-            "pod": _CLUSTER,
-            "image": _CLUSTER,
-            "resources": _CLUSTER,
-            "envFrom": _CLUSTER,
         },
-        "/spec/env/*/valueFrom": {**_REFERENCES, "credentialRef": _TRUST},
+        "/spec/env/*/valueFrom": {"credentialRef": _TRUST},
     },
     "NotificationTarget": {
         "/spec/appriseURLFrom": _REFERENCES,
@@ -45,7 +41,6 @@ FIELDS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
 
 # Values of enums, by pointer.
 VALUES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
-    "ScheduledJob": {"/spec/executor": {"Kubernetes": _CLUSTER}},
     "Approval": {"/spec/gate": {"Escalation": _TRUST}},
 }
 

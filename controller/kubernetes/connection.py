@@ -13,8 +13,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import kopf
 from lightkube import AsyncClient
+from lightkube.config import client_adapter
 from lightkube.config.kubeconfig import DEFAULT_KUBECONFIG, KubeConfig, SingleConfig
 from lightkube.config.models import User, UserExec
 from lightkube.core.exceptions import ConfigError
@@ -22,6 +24,8 @@ from lightkube.core.exceptions import ConfigError
 from controller.base.errors import InvalidInput, SourceUnavailable
 
 _EXEC_SECONDS = 30
+_ANSWER_SECONDS = 30.0
+_KEPT = 16
 _EXEC_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 
 
@@ -48,6 +52,15 @@ class Connection:
         try:
             # Proxies and certificates of the environment are for other servers than this one.
             return AsyncClient(config=self._config, trust_env=False)
+        except (OSError, ValueError, ConfigError) as error:
+            raise InvalidInput(f"the connection to {self.server} cannot be made: {error}") from error
+
+    def http(self) -> httpx2.AsyncClient:
+        """A client for what is streamed, and for objects of kinds that are not ours: as many connections as there are streams. Errors: InvalidInput."""
+        parameters = client_adapter.ConnectionParams(timeout=httpx2.Timeout(_ANSWER_SECONDS), trust_env=False)
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=_KEPT)
+        try:
+            return httpx2.AsyncClient(**parameters.httpx_params(self._config), limits=limits)
         except (OSError, ValueError, ConfigError) as error:
             raise InvalidInput(f"the connection to {self.server} cannot be made: {error}") from error
 

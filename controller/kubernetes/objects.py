@@ -73,7 +73,7 @@ class Objects:
             "status": status,
         }
         place = {"namespace": namespace} if namespace else {}
-        await _answered(
+        await answered(
             self._client.patch(
                 resource.Status,
                 name,
@@ -96,11 +96,12 @@ class Objects:
         async def read() -> list[Mapping[str, Any]]:
             return [item async for item in listing]
 
-        items = await _answered(read())
+        items = await answered(read())
         return items, int(listing.resourceVersion or 0)
 
 
-async def _answered(asked: Any) -> Any:
+async def answered(asked: Any) -> Any:
+    """What the API server gives. Errors: ApiFailed, whatever went wrong on the way."""
     try:
         return await asked
     except httpx2.HTTPStatusError as error:

@@ -417,6 +417,7 @@ class Dispatcher:
     async def drain(self, patience: timedelta) -> None:
         """Open nothing more, wait for what runs, interrupt what takes longer, and write every end."""
         self._draining = True
+        self._let_go()
         if self._executions:
             self._tell(
                 StoryEvent(
@@ -436,8 +437,16 @@ class Dispatcher:
     def interrupt(self, grace: timedelta | None = None) -> None:
         """End everything that runs here, as interruptions: `onInterruption` decides what follows. `grace` bounds that of the jobs."""
         self._interrupted = True
+        self._let_go()
         for execution in list(self._executions.values()):
             execution.stop(_INTERRUPTED, grace)
+
+    def _let_go(self) -> None:
+        """What outlives us is taken up by the next controller, or by another replica."""
+        for run, execution in list(self._executions.items()):
+            if execution.outlives:
+                execution.release()
+                del self._executions[run]
 
     @property
     def interrupted(self) -> bool:
@@ -448,6 +457,20 @@ class Dispatcher:
         """Finish runs that were taken over; before anything new is opened if called before `run`."""
         self._endings += endings
         self._wake.set()
+
+    def adopt(self, orphans: Sequence[OpenRun]) -> None:
+        """Go on with runs that were taken over and that have outlived whoever started them."""
+        for orphan in orphans:
+            run = orphan.run
+            try:
+                request = self._launcher.prepare_adoption(run, orphan.spec)
+                self._executions[run.name] = self._executor.adopt(request, self._on_end)
+            except Exception as error:  # noqa: BLE001 - the run is open and has to end
+                self._not_started(run, error)
+        names = [orphan.run.name for orphan in orphans]
+        self._store.submit(partial(runs.record_host, names=names, host=self._identity.host))
+        # Somebody may have asked for their end while nobody could hear.
+        self.wake()
 
     def fence(self, *, fenced: bool) -> None:
         """While fenced nothing is opened: this instance cannot prove that it lives."""

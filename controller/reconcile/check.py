@@ -7,8 +7,10 @@ something that does not exist is not: the job is stored and waits. Invariant: pu
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from controller.base import cel
-from controller.domain.job import JobSpec, Schedule
+from controller.domain import pods
+from controller.domain.job import ExecutorKind, JobSpec, PodTarget, Schedule, WatchdogTarget
 from controller.domain.reasons import Reason
+from controller.domain.resolve import Defaults
 from controller.reconcile import graph
 from controller.reconcile.desired import View
 from controller.reconcile.records import CLUSTER_POOL, JOB, Blocked, Document, Entry, Key, Problem
@@ -27,12 +29,58 @@ _SHOWN = 12
 # alone
 
 
-def alone(spec: JobSpec, *, single_cron: bool) -> Iterator[Problem]:
-    """What is wrong with a job whatever else there is: cron, time zone, window, condition. `single_cron`: written as `cron`, not as `crons`."""
+def alone(spec: JobSpec, settings: Defaults, *, single_cron: bool) -> Iterator[Problem]:
+    """What is wrong with a job whatever else there is: cron, time zone, window, condition, and where it would run. `single_cron`: written as `cron`, not as `crons`."""
     if spec.schedule is not None:
         yield from _schedule(spec.schedule, single=single_cron)
     if spec.trigger is not None and spec.trigger.condition is not None:
         yield from _condition(spec)
+    yield from placed(spec, settings)
+
+
+def placed(spec: JobSpec, settings: Defaults) -> Iterator[Problem]:
+    """Why the job cannot run where it would; nothing where it is not known which settings it will meet. Asked again when a run starts."""
+    if settings.executors and spec.executor not in settings.executors and not _runs_nothing(spec):
+        pointer = "/spec/pod" if isinstance(spec.target, PodTarget) else "/spec/executor"
+        message = f"this controller does not run jobs with the executor {spec.executor}"
+        hint = f"Use {' or '.join(settings.executors)}, or add it to settings.executors of the controller"
+        yield Problem(pointer, Reason.ExecutorNotAllowed, message, hint)
+    elif isinstance(spec.target, PodTarget):
+        yield from _template(spec.target, settings)
+    elif spec.executor is ExecutorKind.Kubernetes:
+        if spec.image is None:
+            message = "the job runs in a container, and nobody says of which image"
+            yield Problem("/spec", Reason.Invalid, message, "Add spec.image, or settings.image of the controller")
+    elif settings.executors:
+        yield from _only_in_pods(spec, settings)
+
+
+def _runs_nothing(spec: JobSpec) -> bool:
+    return isinstance(spec.target, WatchdogTarget) and spec.target.job is not None
+
+
+def _template(target: PodTarget, settings: Defaults) -> Iterator[Problem]:
+    if not settings.executors:
+        return
+    for demand in pods.demands(target.template, settings.pods):
+        hint = f"Remove it, or have settings.pods.allow.{demand.setting} of the controller allow it"
+        yield Problem(f"/spec/pod/template{demand.pointer}", Reason.PodNotAllowed, demand.message, hint)
+
+
+def _only_in_pods(spec: JobSpec, settings: Defaults) -> Iterator[Problem]:
+    """What a process beside the controller cannot be given."""
+    given = {
+        "/spec/image": spec.image != settings.image,
+        "/spec/resources": bool(spec.resources),
+        "/spec/envFrom": bool(spec.env_from),
+    } | {
+        f"/spec/env/{index}/valueFrom": one.secret_key_ref is not None or one.config_map_key_ref is not None
+        for index, one in enumerate(spec.env)
+    }
+    for pointer, there in given.items():
+        if there:
+            message = "only Pods have it, and this job runs as a process of the controller's host"
+            yield Problem(pointer, Reason.Invalid, message, "Remove it, or use executor: Kubernetes")
 
 
 def _schedule(schedule: Schedule, *, single: bool) -> Iterator[Problem]:

@@ -53,7 +53,7 @@ def read(path: str, digest: str, data: bytes, rules: Rules) -> ReadFile:
     documents: list[Document] = []
     for resource in parsed.resources:
         document = _document(resource, data, rules)
-        found = _problems(resource, document)
+        found = _problems(resource, document, rules)
         if found:
             errors += [error_of(document, problem) for problem in found]
         else:
@@ -95,10 +95,12 @@ def error_of(document: Document, problem: Problem) -> ManifestError:
     )
 
 
-def _problems(resource: Resource, document: Document) -> list[Problem]:
+def _problems(resource: Resource, document: Document, rules: Rules) -> list[Problem]:
     if document.spec is None:
         return []
-    return list(check.alone(document.spec, single_cron="cron" in resource.document["spec"].get("schedule", ())))
+    return list(
+        check.alone(document.spec, rules.defaults, single_cron="cron" in resource.document["spec"].get("schedule", ()))
+    )
 
 
 def _document(resource: Resource, data: bytes, rules: Rules) -> Document:

@@ -169,6 +169,12 @@ def record_handles(tx: Tx, handles: Mapping[str, Handle]) -> None:
         )
 
 
+def record_host(tx: Tx, names: Collection[str], host: str) -> None:
+    """Where the logs of these runs are from now on."""
+    if names:
+        tx.execute(update(runs).where(runs.c.name.in_(names), _LIVE).values(host=host))
+
+
 def request_cancel(tx: Tx, names: Collection[str], by: str) -> None:
     """Ask whoever owns these runs to end them."""
     if names:

@@ -77,6 +77,11 @@ def list_of(keys: str) -> dict[str, Any]:
     return {"x-jobwarden-list": keys.split()}
 
 
+def open_object() -> dict[str, Any]:
+    """Marks an object whose fields are somebody else's to define: kept whatever they are. Pure."""
+    return {"x-jobwarden-open": True}
+
+
 # Numbers carry no leading zero, so a duration is positive exactly when it is not `0s`: that needs no lookahead, which RE2 does not have.
 # All parts at their largest are below the century that `base.durations` allows.
 _PARTS = r"([1-9][0-9]{0,3}d)?([1-9][0-9]{0,4}h)?([1-9][0-9]{0,6}m)?([1-9][0-9]{0,8}s)?"

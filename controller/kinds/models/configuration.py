@@ -17,6 +17,7 @@ from controller.kinds.models.base import (
     list_of,
 )
 from controller.kinds.models.meta import TargetRef
+from controller.kinds.models.target import Image, ObjectName
 
 Path = Annotated[str, Field(min_length=1, max_length=4096)]
 GitName = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\s~^:?*\[\\-][^\s~^:?*\[\\]*$")]
@@ -52,6 +53,21 @@ class GitSource(Model):
     )
 
 
+class KubernetesSource(Model):
+    """Custom resources of a cluster."""
+
+    context: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(
+        None,
+        description="Context of the kubeconfig. Default: the service account of the Pod, or kubectl's current context.",
+    )
+    namespaces: list[Name] = Field(
+        default=[],
+        max_length=256,
+        description="Only these namespaces are watched. Default: all, and the cluster's own kinds.",
+        json_schema_extra=list_of(""),
+    )
+
+
 KindName = Literal[
     "ScheduledJob", "ResourcePool", "ClusterResourcePool", "NotificationTarget", "ClusterNotificationTarget"
 ]
@@ -60,11 +76,12 @@ KindName = Literal[
 class Source(Model):
     """One place that documents come from."""
 
-    unions: ClassVar[tuple[Rule, ...]] = (exactly_one("directory", "git"),)
+    unions: ClassVar[tuple[Rule, ...]] = (exactly_one("directory", "git", "kubernetes"),)
 
     name: Name = Field(description="Unique among the sources; what it applies is owned under this name.")
     directory: DirectorySource | None = Field(None, description="A folder.")
     git: GitSource | None = Field(None, description="A Git repository.")
+    kubernetes: KubernetesSource | None = Field(None, description="A cluster; one source at most is one.")
     namespace: Name | None = Field(
         None, description="Every namespaced resource of the source is put into this namespace, whatever it says."
     )
@@ -90,6 +107,28 @@ class RunLog(Model):
     limit: Quantity = Field("64Mi", description="How much of a run's output is kept; the rest is counted and dropped.")
 
 
+class PodsAllow(Model):
+    """What the Pods of jobs may have beyond what every Pod may."""
+
+    privileged: bool = Field(
+        default=False, description="Privileged containers, and capabilities other than NET_BIND_SERVICE."
+    )
+    host_namespaces: bool = Field(default=False, description="The network, process and IPC namespaces of the node.")
+    host_paths: bool = Field(default=False, description="Folders of the node as volumes.")
+    service_accounts: list[ObjectName] = Field(
+        default=[],
+        max_length=64,
+        description="Service accounts that a template may name; their token is mounted then.",
+        json_schema_extra=list_of(""),
+    )
+
+
+class Pods(Model):
+    """The Pods of jobs."""
+
+    allow: PodsAllow | None = Field(None, description="What they may have beyond what every Pod may.")
+
+
 class ControllerSettings(Model):
     """What jobs may reach, and what they get without asking."""
 
@@ -109,6 +148,16 @@ class ControllerSettings(Model):
         None, description="Told about Failed and Missed of every job that does not say itself whom to tell about them."
     )
     run_log: RunLog | None = Field(None, description="The full output of each run.")
+    executors: list[Literal["Local", "Kubernetes"]] = Field(
+        default=[],
+        max_length=2,
+        description="Where jobs may run; the first is meant where a job does not say. Default: Local, but with a source in a cluster it has to be said.",
+        json_schema_extra=list_of(""),
+    )
+    image: Image | None = Field(
+        None, description="Container image of `shell` and `exec` jobs that name none, with the executor Kubernetes."
+    )
+    pods: Pods | None = Field(None, description="The Pods of jobs.")
 
 
 class ControllerConfiguration(Model):

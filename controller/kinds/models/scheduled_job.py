@@ -27,13 +27,25 @@ from controller.kinds.models.policy import (
     Retry,
 )
 from controller.kinds.models.schedule import Parameter, Schedule, Trigger
-from controller.kinds.models.target import EnvVar, ExecTarget, ShellTarget, WatchdogTarget
+from controller.kinds.models.target import (
+    EnvFromSource,
+    EnvVar,
+    ExecTarget,
+    Image,
+    PodTarget,
+    ResourceRequirements,
+    ShellTarget,
+    WatchdogTarget,
+)
 
 
 class ScheduledJobSpec(Model):
     """When the job runs, what it runs, and under which limits."""
 
-    unions: ClassVar[tuple[Rule, ...]] = (exactly_one("shell", "exec", "watchdog"), at_most_one("schedule", "trigger"))
+    unions: ClassVar[tuple[Rule, ...]] = (
+        exactly_one("shell", "exec", "pod", "watchdog"),
+        at_most_one("schedule", "trigger"),
+    )
 
     description: str = Field("", max_length=1024, description="What the job is for, in your words.")
     suspend: bool = Field(
@@ -52,10 +64,18 @@ class ScheduledJobSpec(Model):
     )
     shell: ShellTarget | None = Field(None, description="Runs a script in a shell.")
     exec_: ExecTarget | None = Field(None, alias="exec", description="Runs a program with arguments.")
+    pod: PodTarget | None = Field(None, description="Runs a Pod. Only with the executor Kubernetes.")
     watchdog: WatchdogTarget | None = Field(None, description="Watches other work.")
-    executor: Literal["Local"] | None = Field(
+    executor: Literal["Local", "Kubernetes"] | None = Field(
         None,
-        description="Where the run happens: `Local` is a process beside the controller. Default: as the controller's settings say.",
+        description="Where the run happens: `Local` is a process beside the controller, `Kubernetes` a Pod. Default: as the controller's settings say.",
+    )
+    image: Image | None = Field(
+        None,
+        description="Container image that `shell` and `exec` run in, with the executor Kubernetes. Default: as the controller's settings say.",
+    )
+    resources: ResourceRequirements | None = Field(
+        None, description="Requests and limits of the container of `shell` and `exec`, with the executor Kubernetes."
     )
     working_dir: AbsolutePath | None = Field(
         None,
@@ -67,10 +87,17 @@ class ScheduledJobSpec(Model):
         description="Environment variables of the run, besides PATH, HOME and the like and JOBWARDEN_….",
         json_schema_extra=list_of("name"),
     )
+    env_from: list[EnvFromSource] = Field(
+        default=[],
+        max_length=16,
+        description="Variables from whole Secrets and ConfigMaps, with the executor Kubernetes; `env` wins over them.",
+    )
     timeout: Duration = Field(
         "1h", description="How long a run may take; then all of its processes are ended. Waiting does not count."
     )
-    start_timeout: Duration = Field("10m", description="How long starting may take. Waiting does not count.")
+    start_timeout: Duration = Field(
+        "10m", description="How long a Pod may take to start. Waiting for pools and approvals does not count."
+    )
     termination_grace_period: DurationOrZero = Field(
         "10s", description="How long processes have between TERM and KILL."
     )

@@ -1,6 +1,6 @@
 """What a job runs, and the environment that it runs in."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -11,8 +11,10 @@ from controller.kinds.models.base import (
     Instant,
     JobName,
     Model,
+    Name,
     Rule,
     exactly_one,
+    open_object,
 )
 from controller.kinds.models.meta import EnvRef, FileRef
 
@@ -20,6 +22,19 @@ Script = Annotated[
     str, Field(min_length=1, max_length=131071)
 ]  # the kernel takes 128 KiB in one argument, with its final NUL
 Shell = AbsolutePath
+Image = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\s]+$")]
+# https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
+ResourceName = Annotated[
+    str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=317)
+]
+ResourceQuantity = Annotated[
+    str,
+    Field(
+        pattern=r"^([0-9]+|[0-9]+\.[0-9]*|\.[0-9]+)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?[0-9]+)?$", max_length=32
+    ),
+]
+ConfigKey = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 
 
 class ShellTarget(Model):
@@ -39,6 +54,30 @@ class ExecTarget(Model):
     )
     args: list[Annotated[str, Field(max_length=32000)]] = Field(
         default=[], max_length=256, description="More arguments, put after those of `command`."
+    )
+
+
+class PodTarget(Model):
+    """A Pod of your own making, as in the template of a CronJob."""
+
+    template: dict[str, Any] = Field(
+        description="A PodTemplateSpec, taken as it is: a CronJob's pastes here. `restartPolicy` becomes Never, no service account token is mounted unless the "
+        "controller's settings allow the account.",
+        json_schema_extra=open_object(),
+    )
+    container: Name | None = Field(
+        None, description="The container that the run is: its exit code, its output. Default: the first."
+    )
+
+
+class ResourceRequirements(Model):
+    """How much of a node the container asks for and may use."""
+
+    requests: dict[ResourceName, ResourceQuantity] | None = Field(
+        None, max_length=16, description="What the scheduler sets aside."
+    )
+    limits: dict[ResourceName, ResourceQuantity] | None = Field(
+        None, max_length=16, description="What the container may use; beyond its memory it is killed."
     )
 
 
@@ -81,14 +120,50 @@ class FieldRef(Model):
     )
 
 
+class KeyRef(Model):
+    """Names a key of a Secret or ConfigMap in the job's namespace."""
+
+    name: ObjectName = Field(description="Name of the object.")
+    key: ConfigKey = Field(description="The key in it.")
+    optional: bool = Field(default=False, description="Start without the variable if there is no such key.")
+
+
+class ObjectRef(Model):
+    """Names a Secret or ConfigMap in the job's namespace."""
+
+    name: ObjectName = Field(description="Name of the object.")
+    optional: bool = Field(default=False, description="Start without its variables if there is no such object.")
+
+
+class EnvFromSource(Model):
+    """All keys of a Secret or ConfigMap as variables."""
+
+    unions: ClassVar[tuple[Rule, ...]] = (exactly_one("secretRef", "configMapRef"),)
+
+    prefix: Annotated[str, Field(max_length=128, pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")] = Field(
+        "", description="Put before every name."
+    )
+    secret_ref: ObjectRef | None = Field(None, description="A Secret.")
+    config_map_ref: ObjectRef | None = Field(None, description="A ConfigMap.")
+
+
 class EnvSource(Model):
     """Where a variable's value is read when a run starts."""
 
-    unions: ClassVar[tuple[Rule, ...]] = (exactly_one("fileRef", "envRef", "fieldRef"),)
+    unions: ClassVar[tuple[Rule, ...]] = (
+        exactly_one("fileRef", "envRef", "fieldRef", "secretKeyRef", "configMapKeyRef"),
+    )
 
     file_ref: FileRef | None = Field(None, description="A file on the controller's host.")
     env_ref: EnvRef | None = Field(None, description="A variable of the controller's own environment.")
     field_ref: FieldRef | None = Field(None, description="A field of the job itself.")
+    secret_key_ref: KeyRef | None = Field(
+        None,
+        description="A key of a Secret in the job's namespace. Only where runs are Pods: the controller never reads it.",
+    )
+    config_map_key_ref: KeyRef | None = Field(
+        None, description="A key of a ConfigMap in the job's namespace. Only where runs are Pods."
+    )
 
 
 class EnvVar(Model):

@@ -29,6 +29,8 @@ def check(document: Mapping[str, Any]) -> Iterator[Finding]:
         yield from _script(spec["shell"]["script"], "/spec/shell/script")
     if "watchdog" in spec:
         yield from _watchdog(spec, metadata["name"])
+    if "pod" in spec:
+        yield from _pod(spec)
     if "env" in spec:
         yield from _env(spec["env"], metadata)
     if "concurrency" in spec:
@@ -129,6 +131,35 @@ def _script(script: str, pointer: str) -> Iterator[Finding]:
     if len(script) > _ONE_ARGUMENT // 4 and (size := len(script.encode())) > _ONE_ARGUMENT:
         message = f"the script has {size} bytes, and the system passes at most {_ONE_ARGUMENT} to a shell"
         yield Finding(pointer, Reason.OutOfRange, message, "Put it into a file and call that")
+
+
+def _pod(spec: Spec) -> Iterator[Finding]:
+    for field in ("env", "envFrom", "image", "resources", "workingDir"):
+        if spec.get(field):
+            yield _clash(f"/spec/{field}", f"{field} of a Pod belongs into its template", "Move it to the container")
+    if spec.get("executor") == "Local":
+        yield _clash(
+            "/spec/executor", "a Pod does not run beside the controller", "Remove executor, or use shell or exec"
+        )
+    containers = _containers(spec["pod"]["template"])
+    if not containers:
+        yield Finding(
+            "/spec/pod/template",
+            Reason.InvalidValue,
+            "the template has no containers",
+            "Write a PodTemplateSpec: {spec: {containers: [{name, image}]}}",
+        )
+    elif (name := spec["pod"].get("container", containers[0])) not in containers:
+        message = f"the template has no container {shown(name)}"
+        yield Finding("/spec/pod/container", Reason.InvalidValue, message, f"Use one of {', '.join(containers)}")
+
+
+def _containers(template: Spec) -> list[str]:
+    """The names of the containers, as far as they can be read. Pure."""
+    body = template.get("spec")
+    found = body.get("containers") if isinstance(body, dict) else None
+    names = [one.get("name") for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    return [name for name in names if isinstance(name, str)]
 
 
 def _watchdog(spec: Spec, name: str) -> Iterator[Finding]:

@@ -128,6 +128,6 @@ def test_a_cluster_is_watched_only_with_the_word_that_its_jobs_run_here() -> Non
     assert found.kubernetes == KubernetesOptions(context="prod", namespaces=("a", "b"))
     with pytest.raises(click.UsageError, match="--kubernetes needs --executor"):
         options("--kubernetes")
-    for alone in (("--context", "prod"), ("--watch-namespace", "a"), ("--executor", "Local")):
+    for alone in (("--context", "prod"), ("--watch-namespace", "a")):
         with pytest.raises(click.UsageError, match=f"{alone[0]} needs --kubernetes"):
-            options(*alone)
+            options(*alone, "folder")

@@ -50,9 +50,9 @@ def test_the_next_instants_are_those_of_cronsim(expression, zone, after):
         assert not accepted(expression)
         return
     assume(accepted(expression))
-    # cronsim loses its way where a jump is no whole hour, or a whole day; the watched clock judges those.
+    # cronsim loses its way where a jump is no whole hour, a whole day, or within an hour; the watched clock judges those.
     assume(
-        zone not in {"Australia/Lord_Howe", "Pacific/Apia"}
+        zone not in {"Australia/Lord_Howe", "Pacific/Apia", "America/St_Johns"}
         or not (expression.startswith("*") or " *" in expression[:12])
     )
     assert fires(expression, zone, after, 3) == expected

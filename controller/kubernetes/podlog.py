@@ -1,0 +1,128 @@
+"""The output of a container, streamed into the run log and a tail.
+
+`executor` starts one for each Pod. Kubernetes gives standard output and error as one stream, each line after the time it was printed at; a stream that breaks is
+taken up after the last line that came whole. Invariant: nothing here can fail a run; what is missing is told.
+"""
+
+import asyncio
+import contextlib
+from datetime import datetime
+from pathlib import Path
+
+from controller.base.clock import Clock
+from controller.executors.output import Tail
+from controller.executors.runlog import LogWriter, RunLog
+from controller.kubernetes.objects import ApiFailed
+from controller.kubernetes.workloads import Workloads
+
+_AGAIN_S = 1.0
+_TRIES_AFTER_END = 3
+_AFTER_END_S = 10.0
+"""How long the log of a Pod that has ended is waited for."""
+
+
+class Lines:
+    """Takes the stream apart: times off, lines that came before a break left out. Pure but for what it remembers."""
+
+    def __init__(self) -> None:
+        self.last: bytes = b""  # time of the newest line that was given
+        self._rest = b""
+        self._after: bytes = b""
+
+    def again(self) -> None:
+        """The stream begins again, at the second of `last`."""
+        self._rest, self._after = b"", self.last
+
+    def take(self, data: bytes) -> bytes:
+        """The output in what came, whole lines only."""
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        return b"".join(self._line(line, b"\n") for line in whole)
+
+    def end(self) -> bytes:
+        """What is left when the stream has ended: a last line without an end."""
+        rest, self._rest = self._rest, b""
+        return self._line(rest, b"") if rest else b""
+
+    def _line(self, line: bytes, end: bytes) -> bytes:
+        time, _, text = line.partition(b" ")
+        if self._after and _moment(time) <= _moment(self._after):
+            return b""
+        self.last = time
+        return text + end
+
+
+def _moment(time: bytes) -> tuple[bytes, bytes]:
+    """Nanoseconds are written without trailing zeros, so the texts themselves do not sort."""
+    seconds, _, fraction = time.removesuffix(b"Z").partition(b".")
+    return seconds, fraction.ljust(9, b"0")
+
+
+class PodLog:
+    """One container's output. `follow` runs until the stream ends after `ended` was called."""
+
+    def __init__(self, logs: LogWriter, clock: Clock, *, path: str | Path | None, limit: int, keep: int) -> None:
+        self.tail = Tail(keep)
+        self.log = RunLog(logs, path, limit) if path is not None else None
+        self.last_output_at: datetime | None = None
+        self.error: str | None = None
+        self._logs, self._clock = logs, clock
+        self._lines = Lines()
+        self._ended = asyncio.Event()
+        self._done = asyncio.Event()
+
+    def begin_again(self) -> None:
+        """All of it is read from its beginning, whoever has written the file before."""
+        if self.log is not None:
+            self._logs.unlink(self.log.path)
+
+    async def follow(self, workloads: Workloads, namespace: str, pod: str, container: str) -> None:
+        """Read until it has ended."""
+        tries_left = _TRIES_AFTER_END
+        try:
+            while True:
+                ended = self._ended.is_set()
+                try:
+                    await self._read(workloads, namespace, pod, container)
+                    self.error = None
+                except ApiFailed as error:
+                    self.error = f"the output is incomplete: {error}"
+                    if error.code in (401, 403, 404):
+                        return
+                tries_left -= ended
+                if ended and (self.error is None or not tries_left):
+                    return
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_AGAIN_S):
+                        await self._ended.wait()
+                self._lines.again()
+        finally:
+            self._done.set()
+
+    async def finish(self) -> None:
+        """The Pod has ended: wait for the rest, though not for ever."""
+        self._ended.set()
+        try:
+            async with asyncio.timeout(_AFTER_END_S):
+                await self._done.wait()
+        except TimeoutError:
+            self.error = self.error or f"the output is incomplete: it did not end within {_AFTER_END_S:g} s"
+
+    async def _read(self, workloads: Workloads, namespace: str, pod: str, container: str) -> None:
+        since = self._lines.last.decode() if self._lines.last else None
+        stream = workloads.log(namespace, pod, container, since, follow=not self._ended.is_set())
+        async with contextlib.aclosing(stream):
+            async for piece in stream:
+                await self._put(self._lines.take(piece))
+        await self._put(self._lines.end())
+
+    async def _put(self, data: bytes) -> None:
+        if not data:
+            return
+        self.last_output_at = self._clock.now()
+        self.tail.add(data)
+        if self.log is not None:
+            self.log.write(data)
+            if self._logs.full and self.log.wanting:
+                room = asyncio.Event()
+                self._logs.when_room(self.log, room.set)
+                await room.wait()

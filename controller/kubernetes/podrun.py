@@ -1,0 +1,397 @@
+"""One run as a Pod: from the Job that is made, or found, to its result.
+
+`executor` makes a `PodExecution` for each start and adoption, and tells it what the watchers see. Its task reads top down: make the Job, wait until the container has begun,
+stream what it prints, wait until it ends. Invariant: a run's Job is made at most once, as its name is the run's; a run ends with what Kubernetes said last.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from functools import partial
+from typing import Any, TypeVar
+
+import msgspec
+
+from controller.base.clock import Clock
+from controller.base.logs import event
+from controller.domain.reasons import Reason
+from controller.executors import outputs
+from controller.executors.protocol import ExecutionRequest, ExecutionResult, Handle, OnEnd
+from controller.executors.runlog import LogWriter
+from controller.kubernetes import podspec, podstate
+from controller.kubernetes.objects import ApiFailed
+from controller.kubernetes.podhistory import History
+from controller.kubernetes.podlog import PodLog
+from controller.kubernetes.podspec import Owner
+from controller.kubernetes.watcher import key_of
+from controller.kubernetes.workloads import Workloads
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Object = Mapping[str, Any]
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
+_VANISHED_S = 5.0
+"""How far news of a Pod may be behind that of its Job."""
+_GONE_AFTER_S = 30.0
+"""Beyond its grace: how long a Pod that was told to end is waited for."""
+
+
+class Facilities(msgspec.Struct, frozen=True):
+    """What the runs of an executor share. `listed` gives back once the watchers know what there is."""
+
+    workloads: Workloads
+    clock: Clock
+    logs: LogWriter
+    owner_of: Callable[[str, str], Owner | None]
+    history: History
+    listed: Callable[[], Awaitable[None]]
+
+
+class _Over(Exception):
+    """The run is over, with these fields of its result."""
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__()
+        self.fields = fields
+
+
+class PodExecution:
+    """See `protocol.Execution`. Everything is for the event loop's thread."""
+
+    def __init__(
+        self,
+        facilities: Facilities,
+        request: ExecutionRequest,
+        on_end: OnEnd,
+        forget: "Callable[[PodExecution], None]",
+        *,
+        adopted: bool,
+    ) -> None:
+        assert request.pod is not None
+        self.request = request
+        self.started_at = facilities.clock.now()
+        self._with, self._workloads = facilities, facilities.workloads
+        self._spec = request.pod.spec
+        self._secrets = request.pod.secrets
+        self._on_end, self._forget = on_end, forget
+        self._adopted = adopted
+        self._container = podspec.container_of(request)
+        self._job: Object | None = None
+        self._pod: Object | None = None
+        self._job_gone = self._pod_gone = False
+        self._lost_since: float | None = None
+        self._news = asyncio.Event()
+        self._stop_reason: str | None = None
+        self._released = False
+        self._log = PodLog(
+            facilities.logs, facilities.clock, path=request.log_path, limit=request.log_limit, keep=request.keep_bytes
+        )
+        self._reading: asyncio.Task[None] | None = None
+        self._task = asyncio.get_running_loop().create_task(self._live(), name=f"run {request.run}")
+
+    @property
+    def handle(self) -> Handle | None:
+        """No process of this host."""
+        return None
+
+    @property
+    def outlives(self) -> bool:
+        """A Pod does."""
+        return True
+
+    @property
+    def last_output_at(self) -> Any:
+        """See `protocol.Execution`."""
+        return self._log.last_output_at
+
+    @property
+    def output_bytes(self) -> int:
+        """See `protocol.Execution`."""
+        return self._log.tail.total
+
+    @property
+    def pod_key(self) -> tuple[str, str] | None:
+        """Namespace and name of its Pod, once it has been seen."""
+        return key_of(self._pod) if self._pod is not None else None
+
+    def stop(self, reason: str, grace: timedelta | None = None) -> None:  # noqa: ARG002 - of the protocol
+        """Delete the Job. Its Pod gets the grace of its template, which a shorter one cannot replace any more."""
+        if self._stop_reason is None:
+            self._stop_reason = reason
+            self._news.set()
+
+    def release(self) -> None:
+        """See `protocol.Execution`."""
+        self._released = True
+        self._task.cancel()
+        self._stop_reading()
+        self._forget(self)
+
+    # What the watchers tell
+
+    def job_seen(self, job: Object) -> None:
+        """The Job, as it is now."""
+        self._job, self._job_gone = job, False
+        self._news.set()
+
+    def job_gone(self) -> None:
+        """Somebody has deleted the Job."""
+        self._job_gone = True
+        self._news.set()
+
+    def pod_seen(self, pod: Object) -> None:
+        """The Pod, as it is now."""
+        self._pod, self._pod_gone = pod, False
+        self._news.set()
+
+    def pod_gone(self) -> None:
+        """The Pod is no more; what was seen of it last stays."""
+        self._pod_gone = True
+        self._news.set()
+
+    # The story
+
+    async def _live(self) -> None:
+        try:
+            result = await self._tell()
+            await self._clean_up(result)
+        except asyncio.CancelledError:
+            if self._released:
+                return
+            raise
+        except Exception as error:  # noqa: BLE001 - every accepted run ends
+            event(_log, "a run could not be followed", logging.ERROR, error=error, run=self.request.run)
+            result = self._result(start_error=f"it could not be followed: {type(error).__name__}: {error}")
+        self._stop_reading()
+        self._forget(self)
+        log = self._log.log
+        if log is None or not self._log.tail.total:
+            self._on_end(result)
+        else:
+            log.close(partial(self._deliver, result))
+
+    async def _tell(self) -> ExecutionResult:
+        """From the Job to the result."""
+        try:
+            await (self._find() if self._adopted else self._make())
+            await self._until_started()
+            self._reading = asyncio.get_running_loop().create_task(self._read())
+            ended = await self._until_ended()
+        except _Over as over:
+            ended = over.fields
+        if self._reading is not None:
+            await self._log.finish()
+        return self._result(**ended)
+
+    async def _make(self) -> None:
+        """Make the Job; one whose Pod needs a Secret is let go when that is there. Errors: _Over."""
+        namespace, run = self.request.namespace, self.request.run
+        manifest = podspec.job(self.request, self._with.owner_of(namespace, self.request.job))
+        deadline = self._time() + self._spec.start_timeout.total_seconds()
+        try:
+            made = await self._patiently(partial(self._create, manifest), deadline)
+            if manifest["spec"]["suspend"]:
+                secret = podspec.secret(self.request, made["metadata"]["uid"])
+                await self._patiently(partial(self._create_secret, secret), deadline)
+                await self._patiently(partial(self._workloads.resume, namespace, run), deadline)
+        except ApiFailed as error:
+            raise _Over(start_error=f"its Job could not be made: {error}") from error
+
+    async def _create(self, manifest: Object) -> Object:
+        """The Job that was made now, or by a try whose answer was lost."""
+        try:
+            return await self._workloads.create_job(manifest)
+        except ApiFailed as error:
+            if error.code != 409:
+                raise
+        there = await self._workloads.job(self.request.namespace, self.request.run)
+        if there is None:
+            raise ApiFailed(f"there was a Job {self.request.run}, and now there is none")
+        if there["metadata"].get("labels", {}).get(podspec.RUN_LABEL) != self.request.run:
+            raise ApiFailed(f"a Job {self.request.run} that is not jobwarden's is in the way; delete it", 422)
+        return there
+
+    async def _create_secret(self, secret: Object) -> None:
+        try:
+            await self._workloads.create_secret(secret)
+        except ApiFailed as error:
+            if error.code != 409:
+                raise
+
+    async def _find(self) -> None:
+        """The Job that somebody else has made. Errors: _Over for one that is not there, or was not let go yet."""
+        namespace, run = self.request.namespace, self.request.run
+        await self._with.listed()
+        # The watchers listed before there was anybody to tell.
+        self._job = await self._patiently(partial(self._workloads.job, namespace, run))
+        if self._job is None:
+            raise _Over(interrupted=Reason.Interrupted, note="there is no Job of it")
+        if self._job["spec"].get("suspend"):
+            await self._delete()
+            raise _Over(interrupted=Reason.Interrupted, note="its Job had not been let go yet")
+        found = await self._patiently(partial(self._workloads.pods, namespace, f"{podspec.RUN_LABEL}={run}"))
+        self._pod = self._pod or (found[0] if found else None)
+        self._log.begin_again()
+
+    async def _until_started(self) -> None:
+        """Errors: _Over when it does not start, or is told to end first."""
+        deadline = self._time() + self._spec.start_timeout.total_seconds()
+        while self._pod is None or (began := podstate.started_at(self._pod, self._container)) is None:
+            if self._stop_reason is not None:
+                await self._delete()
+                raise _Over(cancelled=True)
+            if self._pod is not None and (ended := podstate.ended(self._pod, self._container)) is not None:
+                raise _Over(**msgspec.structs.asdict(ended))
+            self._check_lost()
+            stuck = podstate.stuck(self._pod, self._container)
+            if stuck.final or self._time() >= deadline:
+                why = await self._why(stuck)
+                await self._delete()
+                raise _Over(failure=stuck.failure, start_error=why)
+            await self._wait(deadline)
+        self.started_at = began
+
+    async def _why(self, stuck: podstate.Stuck) -> str:
+        """What keeps it from starting, in the words of whoever knows best."""
+        if self._pod is not None:
+            return stuck.message
+        said = await self._workloads.troubles(self.request.namespace, self.request.run)
+        return f"{stuck.message}: {said[-1]}" if said else stuck.message
+
+    async def _until_ended(self) -> dict[str, Any]:
+        """How it ended. A stop and a timeout delete the Job; then the Pod's end is waited for, though not for ever."""
+        ran = self._with.clock.now() - self.started_at if self._adopted else timedelta(0)
+        deadline = self._time() + (self._spec.timeout - ran).total_seconds()
+        while (ended := self._end_of_pod()) is None:
+            wish = self._wish(deadline)
+            if wish is not None:
+                await self._delete()
+                await self._until_gone()
+                return wish
+            self._check_lost()
+            await self._wait(deadline)
+        return msgspec.structs.asdict(ended)
+
+    def _wish(self, deadline: float) -> dict[str, Any] | None:
+        if self._stop_reason is not None:
+            return {"cancelled": True}
+        timed_out = self._time() >= deadline or podstate.deadline_exceeded(self._job)
+        return {"timed_out": True} if timed_out else None
+
+    async def _until_gone(self) -> None:
+        deadline = self._time() + self.request.grace.total_seconds() + _GONE_AFTER_S
+        while self._end_of_pod() is None and not self._pod_gone and self._time() < deadline:
+            await self._wait(deadline)
+
+    def _end_of_pod(self) -> podstate.Ended | None:
+        return podstate.ended(self._pod, self._container) if self._pod is not None else None
+
+    def _check_lost(self) -> None:
+        """Errors: _Over when nothing is left that could tell more, for as long as news may be late."""
+        fields = self._lost()
+        if fields is None:
+            self._lost_since = None
+        elif self._lost_since is None:
+            self._lost_since = self._time()
+        elif self._time() - self._lost_since >= _VANISHED_S:
+            raise _Over(**fields)
+
+    def _lost(self) -> dict[str, Any] | None:
+        if self._pod is not None and not self._pod_gone:
+            return None
+        if self._job_gone:
+            self._stop_reason = self._stop_reason or "whoever deleted its Job"
+            return {"cancelled": True}
+        if podstate.deadline_exceeded(self._job):
+            return {"timed_out": True}
+        if self._pod is not None:
+            return {"interrupted": Reason.Evicted, "note": "its Pod was deleted before it could tell how it ended"}
+        if self._job is not None and podstate.finished(self._job):
+            if podstate.failed(self._job):
+                return {"start_error": "its Job failed, and there is no Pod that could tell why"}
+            return {"exit_code": 0, "note": "its Job is Complete, and its Pod is gone"}
+        return None
+
+    async def _delete(self) -> None:
+        ask = partial(self._workloads.delete_job, self.request.namespace, self.request.run)
+        try:
+            await self._patiently(ask, self._time() + _GONE_AFTER_S)
+        except ApiFailed as error:
+            event(_log, "a Job could not be deleted", logging.WARNING, run=self.request.run, problem=str(error))
+
+    async def _read(self) -> None:
+        assert self._pod is not None
+        name = self._pod["metadata"]["name"]
+        await self._log.follow(self._workloads, self.request.namespace, name, self._container)
+
+    def _stop_reading(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+
+    async def _clean_up(self, result: ExecutionResult) -> None:
+        """What only a run that goes on may have goes at its end; old Jobs go when there are enough."""
+        namespace, run = self.request.namespace, self.request.run
+        if self._secrets is None or self._secrets:
+            ask = partial(self._workloads.delete_secret, namespace, podspec.secret_name(run))
+            with contextlib.suppress(ApiFailed):
+                await self._patiently(ask, self._time() + _GONE_AFTER_S)
+        good = result.exit_code == 0
+        self._with.history.ended(namespace, self.request.job, run, self._spec.history, good=good)
+
+    def _deliver(self, result: ExecutionResult) -> None:
+        log = self._log.log
+        assert log is not None
+        error = log.error or result.log_error
+        whole = msgspec.structs.replace(result, log_bytes=log.size, log_truncated=log.truncated, log_error=error)
+        self._on_end(whole)
+
+    def _result(self, *, words: str = "", **fields: Any) -> ExecutionResult:
+        tail = self._log.tail
+        began = fields.pop("started_at", None) or self.started_at
+        finished = max(fields.pop("finished_at", None) or self._with.clock.now(), began)
+        taken = outputs.parse(words.encode()) if words and fields.get("exit_code") == 0 else outputs.NONE
+        return ExecutionResult(
+            run=self.request.run,
+            started_at=began,
+            finished_at=finished,
+            duration=finished - began,
+            stop_reason=self._stop_reason,
+            stdout=tail.data,
+            stdout_bytes=tail.total,
+            truncated=tail.truncated,
+            outputs=taken.values,
+            outputs_error=taken.error,
+            log_error=self._log.error,
+            **fields,
+        )
+
+    # Waiting
+
+    def _time(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def _wait(self, deadline: float) -> None:
+        """Until there is news, or it is time to look."""
+        if self._lost_since is not None:
+            deadline = min(deadline, self._lost_since + _VANISHED_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await self._news.wait()
+        self._news.clear()
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]], deadline: float | None = None) -> T:
+        """What the API server gives, asked again while it may yet give it. Errors: ApiFailed, when it will not or the time is up."""
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                return await ask()
+            except ApiFailed as error:
+                if not error.passing or (deadline is not None and self._time() >= deadline):
+                    raise
+                await asyncio.sleep(max(error.retry_after or 0.0, pause * random.uniform(0.5, 1.0)))  # noqa: S311
+                pause = min(pause * 2, _LONGEST_PAUSE_S)

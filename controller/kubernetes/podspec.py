@@ -1,0 +1,214 @@
+"""What a run looks like as objects: a batch/v1 Job named like the run, and the Secret with what only its Pod may see.
+
+`executor` asks for each start. The name is the run's, so a second create is a conflict and never a second Pod. Invariant: pure, and no value of a secret is in the Job.
+Source: https://kubernetes.io/docs/concepts/workloads/controllers/job/
+"""
+
+import copy
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from controller.domain.job import DeletionPolicy, EnvFrom, EnvVar, ExecTarget, JobSpec, KeyRef, PodTarget
+from controller.executors.protocol import ExecutionRequest, PodRequest
+from controller.kinds.catalog import API_VERSION, GROUP
+
+MANAGED_BY = {"app.kubernetes.io/managed-by": "jobwarden"}
+RUN_LABEL = f"{GROUP}/run"
+JOB_LABEL = f"{GROUP}/job"
+SELECTOR = "app.kubernetes.io/managed-by=jobwarden"
+
+Object = Mapping[str, Any]
+
+_CONTAINER = "run"
+_NOBODY = 65532
+_ANNOTATIONS = {"argocd.argoproj.io/ignore-resource-updates": "true"}
+_RESTRICTED = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """The ScheduledJob object that a run belongs to."""
+
+    name: str
+    uid: str
+
+
+def secret_name(run: str) -> str:
+    """The Secret of a run. Pure."""
+    return f"{run}-env"
+
+
+def job(request: ExecutionRequest, owner: Owner | None) -> dict[str, Any]:
+    """The Job of a run; suspended where its Secret has still to be made. Pure.
+
+    Shape:  one Pod, never replaced: retries are ours. `activeDeadlineSeconds` only bounds what a controller that is gone cannot end.
+    """
+    pod = _pod_request(request)
+    spec = pod.spec
+    deadline = spec.start_timeout + spec.timeout + spec.termination_grace_period
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": request.run,
+            "namespace": request.namespace,
+            "labels": _labels(request),
+            "annotations": dict(_ANNOTATIONS),
+            **_owned(owner, spec),
+        },
+        "spec": {
+            "backoffLimit": 0,
+            "completions": 1,
+            "parallelism": 1,
+            "podReplacementPolicy": "Failed",
+            "suspend": bool(pod.secrets),
+            "activeDeadlineSeconds": math.ceil(deadline.total_seconds()),
+            "ttlSecondsAfterFinished": math.ceil(spec.history.max_age.total_seconds()),
+            "template": _template(request, pod),
+        },
+    }
+
+
+def secret(request: ExecutionRequest, job_uid: str) -> dict[str, Any]:
+    """The Secret of a run, which goes with its Job. Pure."""
+    pod = _pod_request(request)
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": secret_name(request.run),
+            "namespace": request.namespace,
+            "labels": _labels(request),
+            "ownerReferences": [
+                {"apiVersion": "batch/v1", "kind": "Job", "name": request.run, "uid": job_uid, "controller": True}
+            ],
+        },
+        "immutable": True,
+        "type": "Opaque",
+        "stringData": dict(pod.secrets or {}),
+    }
+
+
+def container_of(request: ExecutionRequest) -> str:
+    """The container that the run is. Pure."""
+    target = _pod_request(request).spec.target
+    if isinstance(target, PodTarget):
+        return target.container or str(target.template["spec"]["containers"][0]["name"])
+    return _CONTAINER
+
+
+def _pod_request(request: ExecutionRequest) -> PodRequest:
+    assert request.pod is not None
+    return request.pod
+
+
+def _labels(request: ExecutionRequest) -> dict[str, str]:
+    return {**MANAGED_BY, JOB_LABEL: request.job, RUN_LABEL: request.run}
+
+
+def _owned(owner: Owner | None, spec: JobSpec) -> dict[str, Any]:
+    if owner is None or spec.deletion_policy is not DeletionPolicy.Cancel:
+        return {}
+    reference = {"apiVersion": API_VERSION, "kind": "ScheduledJob", "name": owner.name, "uid": owner.uid}
+    return {"ownerReferences": [{**reference, "controller": True, "blockOwnerDeletion": False}]}
+
+
+def _template(request: ExecutionRequest, pod: PodRequest) -> dict[str, Any]:
+    if isinstance(pod.spec.target, PodTarget):
+        return _given(request, pod, pod.spec.target)
+    container = {
+        "name": _CONTAINER,
+        "image": pod.spec.image,
+        **_command(request, pod.spec),
+        "env": _environment(request, pod),
+        "envFrom": [_whole(one) for one in pod.spec.env_from],
+        "resources": pod.spec.resources,
+        "securityContext": dict(_RESTRICTED),
+        **({"workingDir": request.cwd} if request.cwd else {}),
+    }
+    return {
+        "metadata": {"labels": _labels(request)},
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": _grace(request),
+            # An image whose user is root would be refused; a script in it rarely needs to be.
+            "securityContext": {"runAsUser": _NOBODY, "runAsGroup": _NOBODY},
+            "containers": [container],
+        },
+    }
+
+
+def _given(request: ExecutionRequest, pod: PodRequest, target: PodTarget) -> dict[str, Any]:
+    """The author's template with what a run has to have. Only what would break the account of a run is changed."""
+    template = copy.deepcopy(target.template)
+    body: dict[str, Any] = template["spec"]
+    body["restartPolicy"] = "Never"
+    # The account itself was judged before; without one nobody needs a token.
+    if not (body.get("serviceAccountName") or body.get("serviceAccount")):
+        body["automountServiceAccountToken"] = False
+    body.setdefault("terminationGracePeriodSeconds", _grace(request))
+    metadata = template["metadata"] = template.get("metadata") or {}
+    metadata["labels"] = {**(metadata.get("labels") or {}), **_labels(request)}
+    name = container_of(request)
+    (container,) = (one for one in body["containers"] if one.get("name") == name)
+    ours = {**pod.values, "JOBWARDEN_OUTPUT": container.get("terminationMessagePath") or pod.values["JOBWARDEN_OUTPUT"]}
+    theirs = [one for one in container.get("env") or () if one.get("name") not in ours]
+    container["env"] = [*theirs, *_plain(ours)]
+    return template
+
+
+def _grace(request: ExecutionRequest) -> int:
+    return math.ceil(request.grace.total_seconds())
+
+
+def _command(request: ExecutionRequest, spec: JobSpec) -> dict[str, list[str]]:
+    if isinstance(spec.target, ExecTarget):
+        # As in a container's own words: args alone would be given to the image's entry point.
+        return {"command": _literal(spec.target.command), "args": _literal(spec.target.args)}
+    return {"command": _literal(request.argv)}
+
+
+def _environment(request: ExecutionRequest, pod: PodRequest) -> list[dict[str, Any]]:
+    hidden = secret_name(request.run)
+    secrets = [_from(name, "secretKeyRef", KeyRef(hidden, name)) for name in sorted(pod.secrets or ())]
+    return [*(one for variable in pod.spec.env for one in _reference(variable)), *secrets, *_plain(pod.values)]
+
+
+def _plain(values: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [{"name": name, "value": _one(value)} for name, value in values.items()]
+
+
+def _reference(variable: EnvVar) -> Iterable[dict[str, Any]]:
+    if variable.secret_key_ref is not None:
+        yield _from(variable.name, "secretKeyRef", variable.secret_key_ref)
+    if variable.config_map_key_ref is not None:
+        yield _from(variable.name, "configMapKeyRef", variable.config_map_key_ref)
+
+
+def _from(name: str, field: str, key: KeyRef) -> dict[str, Any]:
+    reference = {"name": key.name, "key": key.key, **({"optional": True} if key.optional else {})}
+    return {"name": name, "valueFrom": {field: reference}}
+
+
+def _whole(source: EnvFrom) -> dict[str, Any]:
+    field, name = ("secretRef", source.secret) if source.secret else ("configMapRef", source.config_map)
+    reference = {"name": name, **({"optional": True} if source.optional else {})}
+    return {field: reference, **({"prefix": source.prefix} if source.prefix else {})}
+
+
+def _literal(texts: Iterable[str]) -> list[str]:
+    return [_one(text) for text in texts]
+
+
+def _one(text: str) -> str:
+    """The text as Kubernetes gives it to the process: `$(NAME)` would be expanded, and `$$` is one dollar."""
+    return text.replace("$", "$$")
