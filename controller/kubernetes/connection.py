@@ -57,6 +57,7 @@ class Connection:
 
     def http(self) -> httpx2.AsyncClient:
         """A client for what is streamed, and for objects of kinds that are not ours: as many connections as there are streams. Errors: InvalidInput."""
+        logging.getLogger("httpx2").setLevel(logging.WARNING)
         parameters = client_adapter.ConnectionParams(timeout=httpx2.Timeout(_ANSWER_SECONDS), trust_env=False)
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=_KEPT)
         try:

@@ -1,0 +1,37 @@
+"""The output of a container, whatever pieces it comes in and wherever the stream breaks."""
+
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.kubernetes.podlog import Lines
+
+TEXTS = st.lists(st.binary(max_size=20).map(lambda text: text.replace(b"\n", b"")), max_size=12)
+
+
+def stream(texts: list[bytes], *, whole: bool) -> bytes:
+    """What Kubernetes sends: each line after the time it was printed at, nanoseconds without trailing zeros."""
+    lines = [b"2026-01-01T00:00:%02d.%dZ %s" % (number // 3, number % 3 + 1, text) for number, text in enumerate(texts)]
+    return b"\n".join(lines) + (b"\n" if whole and lines else b"")
+
+
+@given(TEXTS, st.booleans(), st.lists(st.integers(0, 600), max_size=6))
+def test_pieces_of_any_size_give_what_was_printed(texts: list[bytes], whole: bool, cuts: list[int]) -> None:
+    """Byte for byte, with or without an end of the last line."""
+    data = stream(texts, whole=whole)
+    places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+    lines = Lines()
+    got = b"".join(lines.take(data[start:end]) for start, end in itertools.pairwise(places)) + lines.end()
+    assert got == b"\n".join(texts) + (b"\n" if whole and texts else b"")
+
+
+@given(TEXTS, st.integers(0, 600))
+def test_a_stream_that_breaks_is_taken_up_after_its_last_whole_line(texts: list[bytes], cut: int) -> None:
+    """What comes again is left out, what was missed is not, though the second begins with everything of the same second."""
+    data = stream(texts, whole=True)
+    lines = Lines()
+    got = lines.take(data[:cut])
+    lines.again()
+    got += lines.take(data) + lines.end()
+    assert got == b"".join(text + b"\n" for text in texts)

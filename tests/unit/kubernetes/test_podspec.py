@@ -1,0 +1,83 @@
+"""What a run looks like as objects."""
+
+import re
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.domain.job import DeletionPolicy, ExecTarget, ExecutorKind, JobSpec, PodTarget, ShellTarget
+from controller.executors.protocol import ExecutionRequest, PodRequest
+from controller.kubernetes import podspec
+from controller.kubernetes.podspec import Owner
+
+
+def request(spec: JobSpec, **more: object) -> ExecutionRequest:
+    """A run of this job."""
+    fields = {"values": {"JOBWARDEN_RUN_ID": "a-1", "JOBWARDEN_OUTPUT": "/dev/termination-log"}, "secrets": {}}
+    argv = ("/bin/sh", "-c", spec.target.script) if isinstance(spec.target, ShellTarget) else ()
+    return ExecutionRequest(
+        run="a-1",
+        namespace="n",
+        job="a",
+        argv=argv,
+        env={},
+        timeout=spec.timeout,
+        grace=timedelta(seconds=1.5),
+        pod=PodRequest(spec=spec, **(fields | more)),  # type: ignore[arg-type]
+    )
+
+
+def expanded(text: str, known: dict[str, str]) -> str:
+    """What Kubernetes makes of a text: `$$` is a dollar, `$(NAME)` the variable's value if there is one.
+
+    Source: third_party/forked/golang/expansion of Kubernetes, as its API reference describes it.
+    """
+    return re.sub(r"\$(\$|\(([^)]*)\))", lambda m: "$" if m[1] == "$" else known.get(m[2], m[0]), text)
+
+
+@given(st.text(alphabet="$()A b\n", max_size=30))
+def test_a_script_reaches_the_shell_as_it_was_written(script: str) -> None:
+    """No dollar of it is Kubernetes' own."""
+    made = podspec.job(request(JobSpec(ShellTarget(script or "x"), executor=ExecutorKind.Kubernetes, image="i")), None)
+    (container,) = made["spec"]["template"]["spec"]["containers"]
+    assert expanded(container["command"][2], {"A": "wrong", "": "wrong"}) == (script or "x")
+
+
+def test_a_program_replaces_the_entry_point_of_the_image() -> None:
+    """Command and arguments as in a container's own words; seconds are whole, and never fewer than asked for."""
+    made = podspec.job(request(JobSpec(ExecTarget(("cat",), ("-",)), image="i")), None)
+    pod = made["spec"]["template"]["spec"]
+    assert (pod["containers"][0]["command"], pod["containers"][0]["args"]) == (["cat"], ["-"])
+    assert pod["terminationGracePeriodSeconds"] == 2
+    assert "ownerReferences" not in made["metadata"]
+
+
+def test_what_is_orphaned_has_no_owner() -> None:
+    """Else Kubernetes itself would delete it with the ScheduledJob."""
+    spec = JobSpec(ExecTarget(("true",)), image="i", deletion_policy=DeletionPolicy.Orphan)
+    assert "ownerReferences" not in podspec.job(request(spec), Owner("a", "u"))["metadata"]
+    spec = JobSpec(ExecTarget(("true",)), image="i")
+    assert podspec.job(request(spec), Owner("a", "u"))["metadata"]["ownerReferences"][0]["uid"] == "u"
+
+
+def test_an_account_that_is_named_keeps_its_token() -> None:
+    """Whether it may be named was asked before."""
+    container = {"name": "c", "image": "i"}
+    for account, mounted in ((None, False), ("builder", None)):
+        template = {"spec": {"containers": [container], **({"serviceAccountName": account} if account else {})}}
+        spec = JobSpec(PodTarget(template), executor=ExecutorKind.Kubernetes)
+        pod = podspec.job(request(spec), None)["spec"]["template"]["spec"]
+        assert pod.get("automountServiceAccountToken") is mounted
+        assert "env" not in container, "the author's own template was changed"
+
+
+def test_a_secret_is_nowhere_but_in_its_secret() -> None:
+    """The Job waits for it, and names it only."""
+    spec = JobSpec(ExecTarget(("true",)), image="i")
+    asked = request(spec, secrets={"PASSWORD": "canary"})
+    made = podspec.job(asked, None)
+    assert made["spec"]["suspend"] is True
+    assert "canary" not in repr(made)
+    assert "canary" not in repr(asked)
+    assert podspec.secret(asked, "uid")["stringData"] == {"PASSWORD": "canary"}
