@@ -15,6 +15,7 @@ from tests.harness import Warden, wait_for
 from tests.harness.controlplane import tools
 from tests.harness.manifests import Document, bare, job
 from tests.harness.simulated import Simulated
+from tests.harness.warden import ROOT
 
 
 @pytest.fixture(scope="session")
@@ -345,6 +346,19 @@ def test_a_local_job_is_refused_where_only_pods_are_allowed(story: Story) -> Non
         return next((one["message"] for one in found if one["type"] == "Ready" and one["status"] == "False"), None)
 
     assert "does not run jobs with the executor Local" in str(story.warden.wait_for(reason, "the job to be refused"))
+
+
+def test_the_examples_for_a_cluster_become_pods(story: Story) -> None:
+    """manifests/kubernetes/pods.yaml: accepted as it stands, and each job's Job by a real API server too."""
+    text = (ROOT / "manifests/kubernetes/pods.yaml").read_text(encoding="utf-8")
+    story.cluster.apply(text, namespace=story.namespace).ok()
+    ready = ("--for=condition=Ready", "--timeout=30s")
+    story.cluster.kubectl("wait", "sjob/measure", "sjob/two-steps", "-n", story.namespace, *ready).ok()
+    report, steps = story.run("measure"), story.run("two-steps")
+    story.finish(report)
+    story.cluster.finish(story.pod(steps), story.namespace, container="second", message="answer=42\n")
+    assert story.ended(report)["state"] == "Succeeded"
+    assert story.ended(steps)["outputs"] == {"answer": "42"}
 
 
 def test_only_so_many_jobs_are_kept(story: Story) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
@@ -140,12 +141,22 @@ def test_every_example_has_a_test_and_begins_with_what_it_shows() -> None:
 
 
 def test_cron(stage: Stage) -> None:
-    """cron.yaml: `tick` every other second, `nightly` at half past two, `hashed` once an hour in its own minute."""
+    """cron.yaml: `tick` every other second, `early` at half past two, `hashed` once an hour in its own minute."""
     assert all(_second(run) % 2 == 0 for run in stage.wait_runs("tick", "Succeeded", count=2))
-    assert stage.warden.job("nightly")["status"]["nextRunAt"].endswith("T02:30:00Z")
+    assert stage.warden.job("early")["status"]["nextRunAt"].endswith("T02:30:00Z")
     schedule, key = _schedule("cron", "hashed")
     start = datetime(2026, 1, 1, tzinfo=UTC)
     assert len({one.minute for one in plan.preview(schedule, key, start, start, 24)}) == 1
+
+
+def test_nightly(stage: Stage) -> None:
+    """nightly.yaml: at two in Berlin, whatever the season, and at once when somebody asks."""
+    local = instant(stage.warden.job("nightly")["status"]["nextRunAt"]).astimezone(ZoneInfo("Europe/Berlin"))
+    assert (local.hour, local.minute) == (2, 0)
+    stage.warden.trigger("nightly").ok()
+    (run,) = stage.wait_runs("nightly", "Succeeded")
+    assert run["status"]["outputs"] == {"rows": "42"}
+    assert stage.printed("nightly") == f"counted for {run['metadata']['name']}\n"
 
 
 def test_crons(stage: Stage) -> None:
