@@ -206,7 +206,15 @@ class _Controller:
         self._cluster = self._make_cluster(desired)
         return [
             SourceLoop(
-                Reconciler(source, self._store, desired, self._clock, defaults=self._plan.defaults, obey=self._obey),
+                Reconciler(
+                    source,
+                    self._store,
+                    desired,
+                    self._clock,
+                    defaults=self._plan.defaults,
+                    obey=self._obey,
+                    examine=self._pods.examine if self._pods is not None else None,
+                ),
                 self._store,
                 self._clock,
                 self._identity.owner,

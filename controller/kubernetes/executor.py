@@ -15,6 +15,7 @@ from controller.kubernetes import podspec
 from controller.kubernetes.podhistory import History
 from controller.kubernetes.podrun import Facilities, PodExecution
 from controller.kubernetes.podspec import Owner
+from controller.kubernetes.trial import Trial
 from controller.kubernetes.watcher import Watcher, key_of
 from controller.kubernetes.workloads import Workloads
 
@@ -26,6 +27,7 @@ class KubernetesExecutor:
 
     def __init__(self, workloads: Workloads, clock: Clock, owner_of: Callable[[str, str], Owner | None]) -> None:
         """`owner_of` gives the ScheduledJob object of (namespace, job); None where it came from a file."""
+        self.examine = Trial(workloads).examine
         self._logs = LogWriter(asyncio.get_running_loop())
         self._history = History(workloads)
         self._facilities = Facilities(workloads, clock, self._logs, owner_of, self._history, self._listed)

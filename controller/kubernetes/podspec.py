@@ -76,6 +76,16 @@ def job(request: ExecutionRequest, owner: Owner | None) -> dict[str, Any]:
     }
 
 
+def trial(namespace: str, name: str, spec: JobSpec) -> dict[str, Any]:
+    """A Job as a run of this job would be, to ask an API server what it thinks of it. Pure."""
+    pod = PodRequest(spec=spec, values={"JOBWARDEN_OUTPUT": ""}, secrets=None)
+    argv = ("true",) if not isinstance(spec.target, ExecTarget | PodTarget) else ()
+    request = ExecutionRequest(
+        run=f"{name}-trial", namespace=namespace, job=name, argv=argv, env={}, timeout=spec.timeout, pod=pod
+    )
+    return job(request, None)
+
+
 def secret(request: ExecutionRequest, job_uid: str) -> dict[str, Any]:
     """The Secret of a run, which goes with its Job. Pure."""
     pod = _pod_request(request)

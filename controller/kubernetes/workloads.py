@@ -45,6 +45,12 @@ class Workloads:
         )
         return made
 
+    async def try_job(self, manifest: Object) -> None:
+        """Ask whether it could be made. Errors: ApiFailed, 400 and 422 with what is wrong with it."""
+        namespace = manifest["metadata"]["namespace"]
+        parameters = {"fieldManager": MANAGER, "fieldValidation": "Strict", "dryRun": "All"}
+        await self._send("POST", f"/apis/batch/v1/namespaces/{namespace}/jobs", manifest, parameters)
+
     async def create_secret(self, manifest: Object) -> None:
         """Make it. Errors: ApiFailed, 409 when there is one of this name."""
         namespace = manifest["metadata"]["namespace"]

@@ -9,7 +9,7 @@ import contextlib
 import gc
 import hashlib
 import importlib.metadata
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -23,8 +23,18 @@ from controller.reconcile.apply import Applied, NewId, apply
 from controller.reconcile.desired import Desired
 from controller.reconcile.index import Change, FileState, SourceIndex
 from controller.reconcile.plan import Decision, decide
-from controller.reconcile.read import ReadFile, Rules, read, too_large
-from controller.reconcile.records import Blocked, Counts, Entry, Intent, Key, as_json, decode_facts
+from controller.reconcile.read import ReadFile, Rules, read, refused, too_large
+from controller.reconcile.records import (
+    Blocked,
+    Counts,
+    Document,
+    Entry,
+    Intent,
+    Key,
+    Problem,
+    as_json,
+    decode_facts,
+)
 from controller.sources.snapshot import Hint, Snapshot, Source
 from controller.store import resources
 from controller.store.resources import DeclaredRow, FileRow
@@ -39,6 +49,8 @@ _MANY = 500
 _IN_THREAD = 8  # reading fewer files than this does not hold up the loop
 
 Obey = Callable[[Tx, Intent], None]
+Examine = Callable[[Sequence[Document]], Awaitable[Mapping[Key, Problem]]]
+"""What is wrong with documents that only somebody outside can judge; whoever cannot be asked now finds nothing."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -68,10 +80,13 @@ class Reconciler:
         *,
         defaults: Defaults = Defaults(),  # noqa: B008 - frozen
         obey: Obey | None = None,
+        examine: Examine | None = None,
         new_uid: Callable[[], str] = ids.new_uid,
         new_id: NewId = ids.new_id,
     ) -> None:
-        """`obey` carries out what annotations ask for, in the very transaction that records that they were seen."""
+        """`obey` carries out what annotations ask for, in the very transaction that records that they were seen; `examine` says what is wrong with
+        documents that only somebody outside can judge.
+        """
         self.source = source
         self.index = SourceIndex()
         self._store = store
@@ -80,6 +95,7 @@ class Reconciler:
         self._rules = Rules(source.name, source.namespace, source.allowed_kinds, defaults)
         self._recipe = recipe_of(self._rules)
         self._obey = obey
+        self._examine = examine
         self._new_uid = new_uid
         self._new_id = new_id
         self._trusted = False  # the index is known to be what the database holds
@@ -167,8 +183,13 @@ class Reconciler:
 
     async def _read(self, snapshot: Snapshot) -> list[ReadFile]:
         if len(snapshot.changed) < _IN_THREAD:
-            return read_all(snapshot, self._rules)
-        return await asyncio.to_thread(read_all, snapshot, self._rules)
+            files = read_all(snapshot, self._rules)
+        else:
+            files = await asyncio.to_thread(read_all, snapshot, self._rules)
+        if self._examine is None:
+            return files
+        problems = await self._examine([document for file in files for document in file.documents])
+        return [refused(file, problems) for file in files] if problems else files
 
     async def _reconcile(self, snapshot: Snapshot, files: list[ReadFile]) -> Outcome:
         async with self._desired.lock:

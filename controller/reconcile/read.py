@@ -64,6 +64,21 @@ def read(path: str, digest: str, data: bytes, rules: Rules) -> ReadFile:
     return ReadFile(path, digest, tuple(claims), tuple(documents), tuple(errors), parsed.complete)
 
 
+def refused(file: ReadFile, problems: Mapping[Key, Problem]) -> ReadFile:
+    """The file without those of its documents that somebody else has found wrong. Pure."""
+    wrong = [document for document in file.documents if document.entry.key in problems]
+    if not wrong:
+        return file
+    errors = [error_of(document, problems[document.entry.key]) for document in wrong]
+    keys = {document.entry.key for document in wrong}
+    return msgspec.structs.replace(
+        file,
+        documents=tuple(document for document in file.documents if document.entry.key not in keys),
+        claims=(*(claim for claim in file.claims if claim[0] not in keys), *_broken(errors)),
+        errors=(*file.errors, *errors),
+    )
+
+
 def too_large(path: str, digest: str, size: int) -> ReadFile:
     """A file that is beyond the bound and was not even read."""
     error = ManifestError(

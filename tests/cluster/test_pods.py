@@ -337,6 +337,24 @@ def test_a_pod_that_asks_for_more_than_the_settings_allow_is_refused(story: Stor
     assert "(and 1 more)" in condition["message"]
 
 
+def test_a_template_that_kubernetes_would_refuse_is_refused_before_it_runs(story: Story) -> None:
+    """With the API server's own words, on the object; the last good version stays in force."""
+    good = {"containers": [{"name": "a", "image": "b"}]}
+    story.declare("typo", pod={"template": {"spec": good}})
+    bad = {"containers": [{"name": "a", "image": "b", "imagePullPolice": "Never"}], "volumes": [{"name": "UPPER"}]}
+    story.cluster.apply(bare("typo", pod={"template": {"spec": bad}}), namespace=story.namespace).ok()
+
+    def stalled() -> Document | None:
+        found = story.cluster.get("sjob", "typo", story.namespace).get("status", {}).get("conditions", [])
+        return next((one for one in found if one["type"] == "Stalled" and one["status"] == "True"), None)
+
+    condition = story.warden.wait_for(stalled, "the job to be refused")
+    assert 'unknown field "spec.template.spec.containers[0].imagePullPolice"' in condition["message"]
+    run = story.run("typo")
+    story.cluster.finish(story.pod(run), story.namespace, container="a")
+    assert story.ended(run)["state"] == "Succeeded"
+
+
 def test_a_local_job_is_refused_where_only_pods_are_allowed(story: Story) -> None:
     """Nobody gets a program onto the controller's host by saying `executor: Local`."""
     story.cluster.apply(job("inside", executor="Local"), namespace=story.namespace).ok()
