@@ -1,0 +1,127 @@
+"""Many at once, with nodes that are played: thousands of objects, a thousand Pods, and a controller that dies in the middle."""
+
+import asyncio
+import json
+import tempfile
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controller.kubernetes.connection import connect
+from tests.cluster.conftest import RIGHTS, watch
+from tests.harness import Warden
+from tests.harness.controlplane import tools
+from tests.harness.manifests import job
+from tests.harness.simulated import Simulated
+
+pytestmark = pytest.mark.slow
+
+_OBJECTS = 5000
+_RUNS = 1000
+_AT_ONCE = 16
+
+
+@pytest.fixture
+def kwok() -> Iterator[Simulated]:
+    """A cluster whose Pods run and succeed by themselves."""
+    programs = tools("all")
+    if programs is None:
+        pytest.skip("Kubernetes could not be built here; `make cluster-tools` shows why")
+    with Simulated(Path(tempfile.gettempdir()) / f"jw-kwok-{uuid.uuid4().hex[:12]}", programs, kwok=True) as cluster:
+        cluster.apply(*RIGHTS).ok()
+        yield cluster
+
+
+def create(
+    cluster: Simulated, monkeypatch: pytest.MonkeyPatch, namespace: str, documents: list[dict[str, Any]]
+) -> None:
+    """As `kubectl create`, many at once."""
+    monkeypatch.setenv("KUBECONFIG", cluster.environment()["KUBECONFIG"])
+
+    async def main() -> None:
+        room = asyncio.Semaphore(_AT_ONCE)
+        async with connect().http() as http:
+
+            async def one(document: dict[str, Any]) -> None:
+                async with room:
+                    path = f"/apis/jobwarden.dev/v1alpha1/namespaces/{namespace}/scheduledjobs"
+                    (await http.post(path, json=document)).raise_for_status()
+
+            await asyncio.gather(*map(one, documents))
+
+    asyncio.run(main())
+
+
+def test_thousands_of_objects_are_taken_up(
+    kwok: Simulated, monkeypatch: pytest.MonkeyPatch, make_warden: Callable[..., Warden]
+) -> None:
+    """Every one is Ready; a restart writes none of them again."""
+    with kwok.namespace() as namespace:
+        create(kwok, monkeypatch, namespace, [job(f"job-{number}") for number in range(_OBJECTS)])
+        warden = make_warden(environment=kwok.environment("controller") | {"JOBWARDEN_NAMESPACE": namespace})
+        warden.start(*watch(namespace))
+
+        def ready() -> bool:
+            where = ("-n", namespace, "--field-selector", "status.ready=True", "-o", "name")
+            return len(kwok.kubectl("get", "sjob", *where).ok().out.splitlines()) == _OBJECTS
+
+        warden.wait_for(ready, "all of them to be Ready", deadline=600)
+        before = kwok.kubectl("get", "sjob", "-n", namespace, "-o", "jsonpath={.metadata.resourceVersion}").out
+        versions = _versions(kwok, namespace)
+        warden.stop()
+        warden.start(*watch(namespace))
+        warden.trigger("job-0").ok()
+        warden.wait_run("job-0", "Succeeded")
+        changed = {name for name, version in _versions(kwok, namespace).items() if versions[name] != version}
+        assert changed <= {"job-0"}, before
+
+
+def _versions(cluster: Simulated, namespace: str) -> dict[str, str]:
+    listed = cluster.kubectl(
+        "get",
+        "sjob",
+        "-n",
+        namespace,
+        "-o",
+        "custom-columns=N:.metadata.name,V:.metadata.resourceVersion",
+        "--no-headers",
+    )
+    return dict(line.split() for line in listed.ok().out.splitlines())
+
+
+def test_a_thousand_pods_run_once_each_although_the_controller_dies(
+    kwok: Simulated, monkeypatch: pytest.MonkeyPatch, make_warden: Callable[..., Warden]
+) -> None:
+    """One Job for each instant and no more; nothing is lost, and only so many Jobs are kept."""
+    with kwok.namespace() as namespace:
+        warden = make_warden(environment=kwok.environment("controller") | {"JOBWARDEN_NAMESPACE": namespace})
+        arguments = ["--kubernetes", "--executor", "Kubernetes", "--job-image", "x", "--watch-namespace", namespace]
+        warden.start(*arguments)
+        at = (datetime.now(UTC) + timedelta(seconds=20)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        # What a kill finds between commit and Job may run again: that is what Rerun means.
+        spec = {"schedule": {"at": at}, "onInterruption": "Rerun"}
+        create(kwok, monkeypatch, namespace, [job(f"job-{number}", **spec) for number in range(_RUNS)])
+        warden.wait_for(lambda: len(warden.runs(state="Succeeded")) > _RUNS // 10, "some to have run", deadline=300)
+        warden.kill9()
+        warden.start(*arguments)
+
+        def all_done() -> bool:
+            done = Counter(one["spec"]["job"] for one in warden.runs(state="Succeeded"))
+            return len(done) == _RUNS
+
+        warden.wait_for(all_done, "all to have run", deadline=600)
+        runs = warden.runs()
+        assert (
+            Counter(one["spec"]["job"] for one in runs if one["status"]["state"] == "Succeeded").most_common(1)[0][1]
+            == 1
+        )
+        names = {one["metadata"]["name"] for one in runs}
+        jobs = json.loads(kwok.kubectl("get", "jobs", "-n", namespace, "-o", "json").ok().out)["items"]
+        assert {one["metadata"]["name"] for one in jobs} <= names
+        instants = Counter((one["spec"]["job"], one["spec"]["cause"]) for one in runs)
+        assert all(count == 1 for (_, cause), count in instants.items() if cause == "Schedule")
