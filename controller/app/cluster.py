@@ -1,20 +1,25 @@
-"""The API server's side of a controller: the source that is watched, and the status that is written back.
+"""The API server's side of a controller: the source that is watched, the status that is written back, and who of several replicas does it.
 
 The composition root makes one where `--kubernetes` is given; nothing else of the engine knows that there is a cluster. Imported only then.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from controller.app.options import KubernetesOptions
 from controller.base.clock import Clock
+from controller.base.metrics import Metrics
+from controller.base.tasks import Supervisor
 from controller.kubernetes.connection import connect
+from controller.kubernetes.election import Election, Leases
 from controller.kubernetes.executor import KubernetesExecutor
 from controller.kubernetes.mirror import object_path
 from controller.kubernetes.podspec import Owner
 from controller.kubernetes.source import KubernetesSource
 from controller.kubernetes.status import StatusWriter
 from controller.kubernetes.workloads import Workloads
+from controller.loops.elected import ElectedSourceLoop
 from controller.reconcile.desired import Desired
 from controller.reconcile.pipeline import Outcome
 from controller.reconcile.records import Key
@@ -23,6 +28,10 @@ from controller.reconcile.records import Key
 def source_of(name: str, options: KubernetesOptions) -> KubernetesSource:
     """The source that arguments or configuration name. Errors: InvalidInput where no API server can be found."""
     return KubernetesSource(name, connect(options.context), options.namespaces)
+
+_TOPIC = "jobs "
+_MOST_NAMED = 500
+"""Ids in one message to other replicas: PostgreSQL takes 8,000 bytes."""
 
 
 def pods_of(
@@ -33,18 +42,41 @@ def pods_of(
 
 
 class Cluster:
-    """One source of custom resources with the writer of their status."""
+    """One source of custom resources, with the writer of their status and the election of the replica that does both."""
 
-    def __init__(self, source: KubernetesSource, desired: Desired, clock: Clock) -> None:
+    def __init__(
+        self,
+        source: KubernetesSource,
+        desired: Desired,
+        clock: Clock,
+        *,
+        lease: tuple[str | None, str],
+        instance: str,
+        metrics: Metrics,
+        elected: Callable[[], None],
+    ) -> None:
+        """`instance` names this replica; `elected` is told when its turn begins. Errors: InvalidInput for credentials that cannot be read."""
+
         def id_of(key: Key) -> int | None:
             entry = desired.get(key)
             return entry.id if entry is not None and entry.source == source.name else None
 
-        self._source, self._id_of = source, id_of
+        namespace, name = lease
+        self.source, self._id_of = source, id_of
+        self._metrics, self._elected, self._lease = metrics, elected, name
         self._writer = StatusWriter(lambda: source.objects, source.mirror, clock, id_of)
-        self.run = self._writer.run
-        self.flush = self._writer.flush
-        self.close = source.close
+        self._leases = Leases(source.connection.client(), namespace or source.connection.namespace, name)
+        self.election = Election(self._leases, instance, clock, self._turned)
+        self.source_loop = partial(ElectedSourceLoop, self.election)
+        metrics.leading(name, leads=False)
+
+    def add_loops(self, supervisor: Supervisor) -> None:
+        """Everything that runs for the cluster, but the source's own loop; and how it ends, after the jobs' last status was projected."""
+        supervisor.add("election", self.election.run, restartable=True)
+        supervisor.add("cluster status", self._write_status, restartable=True)
+        supervisor.on_stop("cluster status", self._flush)
+        supervisor.on_stop("election", self.election.release)
+        supervisor.on_stop("cluster", self._close)
 
     def reporting(self) -> Callable[[Mapping[str, Any]], None]:
         """Takes how resources look that are about to be looked at, ours and those of other sources."""
@@ -53,10 +85,45 @@ class Cluster:
     def owner_of(self, namespace: str, job: str) -> Owner | None:
         """The object that a job of ours was declared by; None for one of another source."""
         key = Key("ScheduledJob", namespace, job)
-        held = self._source.mirror.held.get(object_path(*key))
+        held = self.source.mirror.held.get(object_path(*key))
         return Owner(job, held.uid) if held is not None and self._id_of(key) is not None else None
 
     def reconciled(self, outcome: Outcome) -> None:
         """A source was brought in step."""
-        if outcome.source == self._source.name:
-            self._writer.reconciled(outcome, self._source.reconciled())
+        if outcome.source == self.source.name:
+            self._writer.reconciled(outcome, self.source.reconciled())
+
+    def topics(self, jobs: Sequence[int]) -> Iterable[str]:
+        """What tells the replica that writes status that these jobs look different; nothing where that is us."""
+        if self.election.leading:
+            return
+        for start in range(0, len(jobs), _MOST_NAMED):
+            yield _TOPIC + ",".join(map(str, jobs[start : start + _MOST_NAMED]))
+
+    def heard(self, topic: str) -> Sequence[int] | None:
+        """The jobs that another replica names, as far as they are of any concern here; None: it is about something else."""
+        if not topic.startswith(_TOPIC):
+            return None
+        return [int(one) for one in topic.removeprefix(_TOPIC).split(",")] if self.election.leading else ()
+
+    def _turned(self) -> None:
+        self._metrics.leading(self._lease, leads=self.election.leading)
+        if self.election.leading:
+            self._elected()
+        else:
+            self._writer.forget()
+
+    async def _write_status(self) -> None:
+        await self.election.take_turns(self._writer.run, _nothing)
+
+    async def _flush(self) -> None:
+        if self.election.leading:
+            await self._writer.flush()
+
+    async def _close(self) -> None:
+        await self._leases.close()
+        await self.source.close()
+
+
+async def _nothing() -> None:
+    """What the others do meanwhile."""

@@ -29,7 +29,7 @@ from controller.app.options import LogFormat, RunOptions
 from controller.app.telling import Telling
 from controller.base import logs
 from controller.base.clock import Clock, SystemClock
-from controller.base.errors import JobwardenError, StoreUnavailable
+from controller.base.errors import JobwardenError, SourceUnavailable, StoreUnavailable
 from controller.base.logs import event
 from controller.base.metrics import Metrics, PrometheusMetrics
 from controller.base.tasks import Backoff, Supervisor, Wake
@@ -51,6 +51,7 @@ from controller.notifications.send import Sender
 from controller.reconcile.desired import Desired
 from controller.reconcile.pipeline import Outcome, Reconciler
 from controller.reconcile.records import CancelRequested, Intent, RunRequested
+from controller.sources.snapshot import Source
 from controller.status.files import StatusFiles
 from controller.status.shapes import Shape
 from controller.store import census, database, instances, serving
@@ -203,28 +204,34 @@ class _Controller:
 
     def _make_sources(self) -> list[SourceLoop]:
         desired = Desired()
-        self._cluster = self._make_cluster(desired)
-        return [
-            SourceLoop(
-                Reconciler(
-                    source,
-                    self._store,
-                    desired,
-                    self._clock,
-                    defaults=self._plan.defaults,
-                    obey=self._obey,
-                    examine=self._pods.examine if self._pods is not None else None,
-                ),
+        self._cluster = cluster = self._make_cluster(desired)
+        found = []
+        for source in self._plan.sources:
+            elected = cluster is not None and source is cluster.source
+            make = cluster.source_loop if cluster is not None and elected else SourceLoop
+            reconciler = Reconciler(
+                source,
                 self._store,
+                desired,
                 self._clock,
-                self._identity.owner,
-                changed=self._reconciled,
-                reconciled=self._cluster.reconciled if self._cluster is not None else lambda _outcome: None,
-                metrics=self._metrics,
-                tell=self._telling,
+                defaults=self._plan.defaults,
+                obey=self._obey,
+                examine=self._pods.examine if self._pods is not None else None,
+                fence=partial(self._fence, source=source) if elected else lambda _tx: None,
             )
-            for source in self._plan.sources
-        ]
+            found.append(
+                make(
+                    reconciler,
+                    self._store,
+                    self._clock,
+                    self._identity.owner,
+                    changed=self._reconciled,
+                    reconciled=cluster.reconciled if cluster is not None else lambda _outcome: None,
+                    metrics=self._metrics,
+                    tell=self._telling,
+                )
+            )
+        return found
 
     def _make_cluster(self, desired: Desired) -> "Cluster | None":
         source: Any = next((source for source in self._plan.sources if source.kind == "Kubernetes"), None)
@@ -232,7 +239,15 @@ class _Controller:
             return None
         from controller.app.cluster import Cluster  # noqa: PLC0415 - see settings
 
-        return Cluster(source, desired, self._clock)
+        return Cluster(
+            source,
+            desired,
+            self._clock,
+            lease=self._plan.kubernetes.lease,
+            instance=f"{self._identity.host[:100]}_{self._identity.owner}",
+            metrics=self._metrics,
+            elected=self._status.sweep_soon,
+        )
 
     def _make_control(self) -> ControlServer:
         backend = Backend(
@@ -263,8 +278,6 @@ class _Controller:
         supervise.add("retention", RetentionLoop(self._store, self._clock, self._options.log_dir).run, restartable=True)
         if self._replicated:
             self._add_replication()
-        if self._cluster is not None:
-            supervise.add("cluster status", self._cluster.run, restartable=True)
         self._add_probes()
         if self._options.until_idle:
             supervise.start("until idle", self._stop_when_idle(outbox))
@@ -274,8 +287,7 @@ class _Controller:
         supervise.on_stop("notifications", outbox.drain)
         supervise.on_stop("status", self._flush_status)
         if self._cluster is not None:
-            supervise.on_stop("cluster status", self._cluster.flush)
-            supervise.on_stop("cluster", self._cluster.close)
+            self._cluster.add_loops(supervise)
         if self._pods is not None:
             supervise.on_stop("pods", self._pods.leave)
         supervise.on_stop("http", sender.close)
@@ -289,7 +301,9 @@ class _Controller:
         from controller.store import listen  # noqa: PLC0415
 
         self._notify = listen.notify
-        self._listener = listen.Listener(self._options.database, lambda _topic: _in_loop(loop, self._poke_here))
+        self._listener = listen.Listener(
+            self._options.database, lambda topic: _in_loop(loop, partial(self._heard, topic))
+        )
         self._listener.start()
 
     def _add_probes(self) -> None:
@@ -375,6 +389,11 @@ class _Controller:
         except JobwardenError as error:
             event(_log, "an annotation could not be obeyed", logging.WARNING, job=intent.name, problem=str(error))
 
+    def _fence(self, tx: Tx, source: Source) -> None:
+        """A former leader writes nothing: another replica has the source by now. Errors: SourceUnavailable."""
+        if not serving.owns(tx, source.name, self._identity.owner):
+            raise SourceUnavailable(f"the source {source.name} is reconciled by another replica by now")
+
     def _reconciled(self, outcome: Outcome) -> None:
         self._status.touched(outcome.touched)
         self._poke()
@@ -383,6 +402,17 @@ class _Controller:
         """A turn changed these jobs, and may have left notifications."""
         self._status.touched(jobs)
         self._outbox_wake.set()
+        if self._replicated and self._cluster is not None:
+            for topic in self._cluster.topics(jobs):
+                self._store.submit(partial(self._notify, topic=topic))
+
+    def _heard(self, topic: str) -> None:
+        """Another replica tells of something."""
+        jobs = self._cluster.heard(topic) if self._cluster is not None else None
+        if jobs is None:
+            self._poke_here()
+        elif jobs:
+            self._status.touched(jobs)
 
     def _poke(self) -> None:
         """Something was asked for: look at everything, here and on the other replicas."""

@@ -40,10 +40,14 @@ class GitOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KubernetesOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Custom resources as a source. `context` None: the service account of the Pod, or kubectl's current context; no `namespaces`: all of them."""
+    """Custom resources as a source. `context` None: the service account of the Pod, or kubectl's current context; no `namespaces`: all of them.
+
+    `lease` is the namespace (None: that of the context) and name of the Lease by which replicas agree.
+    """
 
     context: str | None = None
     namespaces: tuple[str, ...] = ()
+    lease: tuple[str | None, str] = (None, "jobwarden")
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -90,6 +90,9 @@ class Metrics:
     def replicas(self, live: int) -> None:
         """How many controllers share the store."""
 
+    def leading(self, name: str, *, leads: bool) -> None:
+        """This replica holds the Lease of this name, or does not any more."""
+
     def loop_restarted(self, loop: str) -> None:
         """A supervised loop was entered again after an error."""
 
@@ -156,6 +159,12 @@ class PrometheusMetrics(Metrics):
         )
         self._outbox = gauge("notifications_pending", "Notifications on their way.")
         self._replicas = gauge("replicas", "Controllers that share the store.")
+        self._leading = prometheus.Gauge(
+            "leader_election_master_status",
+            "1 while this replica holds the Lease of this name.",
+            ["name"],
+            registry=self.registry,
+        )
         self._restarts = counter("loop_restarts_total", "How often a loop was entered again after an error.", "loop")
         gauge("build_info", "What runs here; always 1.", "version", "python", "mode", "store").labels(
             version, platform.python_version(), mode, store
@@ -231,6 +240,9 @@ class PrometheusMetrics(Metrics):
 
     def replicas(self, live: int) -> None:
         self._replicas.set(live)
+
+    def leading(self, name: str, *, leads: bool) -> None:
+        self._leading.labels(name).set(int(leads))
 
     def loop_restarted(self, loop: str) -> None:
         self._restarts.labels(loop).inc()

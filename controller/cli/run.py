@@ -4,6 +4,7 @@ Invariant: everything that can be said about the arguments without the database 
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from controller.cli.story import teller
 from controller.cli.types import address, duration
 
 _CONFIGURABLE = ("state_dir", "log_dir", "status_dir", "metrics_addr", "heartbeat_url", "max_running")
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _GIT_ONLY = ("branch", "tag", "commit", "path", "interval")
 
 
@@ -43,6 +45,11 @@ jobwarden run manifests/ --until-idle --log-format json
     metavar="NAMESPACE",
     multiple=True,
     help="Only this namespace of the cluster; may be repeated (default: all of them).",
+)
+@click.option(
+    "--lease",
+    metavar="[NAMESPACE/]NAME",
+    help="The Lease that replicas of one controller agree by (default: jobwarden, in the namespace of the context or Pod).",
 )
 @click.option(
     "--executor",
@@ -171,12 +178,24 @@ def _kubernetes(given: dict[str, Any]) -> KubernetesOptions | None:
                 "`--executor Kubernetes` runs jobs as Pods; `--executor Local` lets everybody who may create a ScheduledJob run programs as this user, on this host"
             )
             raise error
-        return KubernetesOptions(context=given["kube_context"], namespaces=given["namespaces"])
-    if given["namespaces"]:
-        raise click.UsageError("--watch-namespace needs --kubernetes", click.get_current_context())
+        return KubernetesOptions(
+            context=given["kube_context"], namespaces=given["namespaces"], lease=_lease(given["lease"])
+        )
+    for option in ("--watch-namespace", "--lease"):
+        if given["namespaces" if option == "--watch-namespace" else "lease"]:
+            raise click.UsageError(f"{option} needs --kubernetes", click.get_current_context())
     if given["kube_context"] and "Kubernetes" not in given["executors"] and given["config"] is None:
         raise click.UsageError("--context needs --kubernetes or --executor Kubernetes", click.get_current_context())
     return None
+
+
+def _lease(given: str | None) -> tuple[str | None, str]:
+    namespace, _, name = (given or "jobwarden").rpartition("/")
+    if _NAME.fullmatch(name) is None or (namespace and _NAME.fullmatch(namespace) is None):
+        raise click.UsageError(
+            f"--lease {given}: give the name of a Lease, or namespace/name, in lower case", click.get_current_context()
+        )
+    return namespace or None, name
 
 
 def _absolute(path: str | Path | None) -> Path | None:

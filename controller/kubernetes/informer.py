@@ -50,6 +50,7 @@ class Informer:
     async def stop(self) -> None:
         """End it, and wait for a while until it has."""
         self._stop.set()
+        self._ready.set()  # nobody need wait for it any more
         await asyncio.to_thread(self._thread.join, _STOP_SECONDS)
 
     def _run(self) -> None:

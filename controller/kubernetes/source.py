@@ -94,8 +94,8 @@ class KubernetesSource:
                 await asyncio.sleep(_RETRY_SECONDS)
                 yield Hint()
             informer = Informer(self.connection, self._kinds, self._namespaces, seen)
-            await informer.start()
             try:
+                await informer.start()
                 async for hint in self._hints(informer):
                     yield hint
             finally:

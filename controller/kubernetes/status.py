@@ -92,6 +92,11 @@ class StatusWriter:
                 # It means what it meant before.
                 self._consider(path)
 
+    def forget(self) -> None:
+        """Others write from now on: whatever was to be written is theirs, and is looked at anew when it is our turn again."""
+        for known in (self._projected, self._generations, self._changed, self._due, self._failures):
+            known.clear()
+
     async def run(self) -> None:
         """Write what is due, until cancelled."""
         async with asyncio.TaskGroup() as group:

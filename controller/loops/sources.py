@@ -13,6 +13,7 @@ from controller.base.metrics import Metrics
 from controller.domain.story import StoryEvent, StoryKind, Tell
 from controller.loops.lease import LEASE
 from controller.reconcile.pipeline import Outcome, Reconciler
+from controller.reconcile.records import ReconcileRequested
 from controller.sources.snapshot import Hint
 from controller.store import serving
 from controller.store.store import Store
@@ -77,11 +78,10 @@ class SourceLoop:
         if await self._claim():
             await self._sync(None)
 
-    async def _claim(self) -> bool:
+    async def _claim(self, *, elected: bool = False) -> bool:
         source = self._source
-        return await self._store.write(
-            partial(serving.claim, name=source.name, kind=source.kind, location=source.location, owner=self._owner)
-        )
+        claim = partial(serving.claim, name=source.name, kind=source.kind, location=source.location)
+        return await self._store.write(partial(claim, owner=self._owner, elected=elected))
 
     async def _sync(self, hint: Hint | None, *, first: bool = False) -> None:
         async with self._lock:
@@ -91,11 +91,17 @@ class SourceLoop:
         self._metrics.source_synced(self.name, result=_result(outcome), duration=took, at=self._clock.now())
         self._report(outcome)
         self._reconciled(outcome)
-        self.synced.set()
-        self.looked_after.set()
+        self._was_read(outcome)
         # Jobs of a source that nobody served may run again now, also where no document has changed.
         if first or outcome.changed or outcome.intents or outcome.touched:
             self._changed(outcome)
+        if hint is not None and hint.paths is not None and _asked_for_more(outcome):
+            await self._sync(None)
+
+    def _was_read(self, outcome: Outcome) -> None:
+        del outcome  # what cannot be read has been looked at as well
+        self.synced.set()
+        self.looked_after.set()
 
     def _report(self, outcome: Outcome) -> None:
         """Tell what is new: counts when something changed, errors when they are others than last time."""
@@ -132,6 +138,10 @@ class SourceLoop:
         if len(outcome.errors) > _MOST_TOLD:
             more = f"and {len(outcome.errors) - _MOST_TOLD} more errors; `jobwarden get sources -o yaml` lists them"
             self._tell(StoryEvent(at=now, kind=StoryKind.Rejected, subject=self.name, message=more))
+
+
+def _asked_for_more(outcome: Outcome) -> bool:
+    return any(isinstance(intent, ReconcileRequested) for intent in outcome.intents)
 
 
 def _result(outcome: Outcome) -> str:

@@ -15,7 +15,8 @@ HOLD = PREFIX + "hold"
 PRUNE = PREFIX + "prune"
 RUN = PREFIX + "run-requested-at"
 CANCEL = PREFIX + "cancel-requested-at"
-REQUESTS = (RUN, CANCEL)
+RECONCILE = PREFIX + "reconcile-requested-at"
+REQUESTS = (RUN, CANCEL, RECONCILE)
 HOLDER = "annotation " + HOLD
 """Who holds a job that is held by its annotation."""
 
@@ -36,6 +37,12 @@ def hold_of(value: str, now: datetime) -> Hold | None:
 def requests_of(annotations: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """The requests among the annotations, in a fixed order. Pure."""
     return tuple((name, annotations[name]) for name in REQUESTS if name in annotations)
+
+
+def remembered(now: tuple[tuple[str, str], ...], before: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """The requests of a new version with those of the version before that it no longer shows: a value that was taken away and put back is no new one. Pure."""
+    known = dict(before) | dict(now)
+    return tuple((name, known[name]) for name in REQUESTS if name in known)
 
 
 def _instant(text: str) -> datetime | None:

@@ -26,6 +26,7 @@ from controller.reconcile.records import (
     Intent,
     Key,
     Plan,
+    ReconcileRequested,
     RunRequested,
     as_json,
     encode_facts,
@@ -37,6 +38,12 @@ DELETION_POLICY = "deletionPolicy"
 """Who asks for the end of runs whose job was deleted."""
 
 NewId = Callable[[datetime], str]
+
+_INTENTS: Mapping[str, Callable[[str, str, str], Intent]] = {
+    annotations.RUN: RunRequested,
+    annotations.CANCEL: CancelRequested,
+    annotations.RECONCILE: ReconcileRequested,
+}
 
 
 class Applied(msgspec.Struct, frozen=True):
@@ -206,7 +213,7 @@ class _Apply:
 
     def update(self) -> None:
         """Put new versions in the place of old ones."""
-        documents = self._plan.update
+        documents = [self._with_memory(document) for document in self._plan.update]
         resources.update_resources(self._tx, [self._new_version(document) for document in documents])
         self._stored.update((document.entry.key, document.entry) for document in documents)
         resources.resize_pools(self._tx, [_size(one) for one in documents if one.entry.key.kind in POOLS])
@@ -214,6 +221,15 @@ class _Apply:
         self._wake_pools([one.entry for one in documents if one.entry.key.kind in POOLS])
         for chunk in resources.chunks([document for document in documents if document.spec is not None]):
             self._update_jobs(chunk)
+
+    def _with_memory(self, document: Document) -> Document:
+        """The document, knowing the requests of the version before it."""
+        entry, before = document.entry, self._before.get(document.entry.key)
+        if before is None or not before.facts.requests:
+            return document
+        requests = annotations.remembered(entry.facts.requests, before.facts.requests)
+        facts = msgspec.structs.replace(entry.facts, requests=requests)
+        return msgspec.structs.replace(document, entry=msgspec.structs.replace(entry, facts=facts))
 
     def _new_version(self, document: Document) -> dict[str, Any]:
         values = jobrows.resource_values(document, encode_facts(document.entry.facts))
@@ -312,8 +328,7 @@ class _Apply:
         known = dict(before.facts.requests) if before is not None else {}
         for name, value in document.entry.facts.requests:
             if known.get(name) != value:
-                kind = RunRequested if name == annotations.RUN else CancelRequested
-                self._intents.append(kind(key.namespace, key.name, value))
+                self._intents.append(_INTENTS[name](key.namespace, key.name, value))
 
     # the rest
 

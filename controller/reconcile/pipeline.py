@@ -81,11 +81,12 @@ class Reconciler:
         defaults: Defaults = Defaults(),  # noqa: B008 - frozen
         obey: Obey | None = None,
         examine: Examine | None = None,
+        fence: Callable[[Tx], None] = lambda _tx: None,
         new_uid: Callable[[], str] = ids.new_uid,
         new_id: NewId = ids.new_id,
     ) -> None:
         """`obey` carries out what annotations ask for, in the very transaction that records that they were seen; `examine` says what is wrong with
-        documents that only somebody outside can judge.
+        documents that only somebody outside can judge; `fence` raises where this reconciler may not write any more.
         """
         self.source = source
         self.index = SourceIndex()
@@ -96,6 +97,7 @@ class Reconciler:
         self._recipe = recipe_of(self._rules)
         self._obey = obey
         self._examine = examine
+        self._fence = fence
         self._new_uid = new_uid
         self._new_id = new_id
         self._trusted = False  # the index is known to be what the database holds
@@ -117,15 +119,24 @@ class Reconciler:
         try:
             snapshot = await self.source.fetch(self.index.digests, hint if self._in_step else None)
         except SourceUnavailable as error:
-            self._in_step = False
-            await self._record_failure(str(error))
-            return Outcome(self.source.name, unavailable=str(error))
+            return await self.unavailable(str(error))
         self._in_step = False
         with _without_collector() if len(snapshot.changed) > _MANY else contextlib.nullcontext():
             files = await self._read(snapshot)
             outcome = await self._reconcile(snapshot, files)
         self._in_step = True
         return outcome
+
+    def distrust(self) -> None:
+        """Another replica may have reconciled the source meanwhile: begin as after a restart."""
+        self._trusted = self._in_step = False
+        self._recorded = None
+
+    async def unavailable(self, message: str) -> Outcome:
+        """Record that the source cannot be read. Errors: StoreUnavailable."""
+        self._in_step = False
+        await self._record_failure(message)
+        return Outcome(self.source.name, unavailable=message)
 
     async def hints(self) -> AsyncIterator[Hint]:
         """The source's hints, joined while nobody looks, and one whenever another source ends a conflict that we wait for."""
@@ -230,6 +241,7 @@ class Reconciler:
         after = _Preview(self.index, change, decision)
 
         def write(tx: Tx) -> Applied:
+            self._fence(tx)
             applied = apply(tx, plan, now, before, new_uid=self._new_uid, new_id=self._new_id)
             resources.record_files(tx, self.source.name, after.clean(self._recipe), after.unclean())
             self._record(tx, snapshot.revision, after.errors(), now)

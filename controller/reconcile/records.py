@@ -35,7 +35,7 @@ class Facts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     `meta` is a digest of labels and annotations; `parents`, `outputs` (jobs whose outputs are parameters) and `watched` name jobs of the same
     namespace; `pools` are (kind, name, slots), `targets` (kind, name); `slots` and `namespaces` are what a pool or target offers;
-    `hold` and `requests` are the values of the annotations that ask for something.
+    `hold` and `requests` are the values of the annotations that ask for something; in the database, the requests that were taken note of last.
     """
 
     meta: str = ""
@@ -124,7 +124,15 @@ class CancelRequested(msgspec.Struct, frozen=True):
     value: str
 
 
-Intent = RunRequested | CancelRequested
+class ReconcileRequested(msgspec.Struct, frozen=True):
+    """The annotation reconcile-requested-at of a job has a new value: its source is to be looked at as a whole."""
+
+    namespace: str
+    name: str
+    value: str
+
+
+Intent = RunRequested | CancelRequested | ReconcileRequested
 
 
 class Plan(msgspec.Struct, frozen=True):

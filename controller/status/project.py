@@ -21,6 +21,8 @@ from controller.status.text import maybe, rfc3339
 from controller.store.observed import JobFacts, PoolFacts, ResourceFacts, TargetFacts
 
 MOST_BYTES = 4096
+_HANDLED = {f"jobwarden.dev/{what}-requested-at": f"{what}RequestedAt" for what in ("run", "cancel", "reconcile")}
+_LONGEST_VALUE = 256
 _GOOD = frozenset({RunState.Succeeded})
 
 
@@ -63,6 +65,7 @@ def job_status(facts: JobFacts, now: datetime) -> Status:
         "queued": facts.queued,
         "consecutiveErrors": job.consecutive_errors,
         "pendingApproval": facts.approvals[0][0] if facts.approvals else None,
+        "lastHandled": last_handled(facts.resource.requests),
     }
     return Status(settled, _within_bound(_known(value)))
 
@@ -126,6 +129,11 @@ def last_run(last: LastRun) -> dict[str, Any]:
             "finishedAt": rfc3339(last.finished_at),
         }
     )
+
+
+def last_handled(requests: Iterable[tuple[str, str]]) -> dict[str, str] | None:
+    """The request annotations that were taken note of, cut to what a status may hold. Pure."""
+    return {_HANDLED[name]: value[:_LONGEST_VALUE] for name, value in requests if name in _HANDLED} or None
 
 
 def target_word(spec: JobSpec) -> str:

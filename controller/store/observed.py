@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, func, or_, select
 
 from controller.domain.records import Job, LastRun, Pool, Record
@@ -56,6 +57,16 @@ class ResourceFacts(Record, frozen=True):
     line: int | None = None
     rejection: bytes | None = None
     conditions: bytes | None = None
+    requests: tuple[tuple[str, str], ...] = ()
+
+
+class _Noted(Record, frozen=True):
+    """What a status takes from a resource's `references`: annotations that were requests, and their values."""
+
+    requests: tuple[tuple[str, str], ...] = ()
+
+
+_noted = msgspec.json.Decoder(_Noted).decode
 
 
 class ActiveRun(Record, frozen=True):
@@ -269,6 +280,7 @@ def _resource_of(row: Row[Any]) -> ResourceFacts:
         line=row.line,
         rejection=row.rejection,
         conditions=row.conditions,
+        requests=_noted(row.references).requests if row.references else (),
     )
 
 

@@ -16,17 +16,16 @@ from controller.store.store import Tx
 _LIVE = select(instances.c.id).where(instances.c.state == "Live")
 
 
-def claim(tx: Tx, name: str, kind: str, location: str, owner: str) -> bool:
-    """Become, or stay, the owner of a source; False while another live instance is.
+def claim(tx: Tx, name: str, kind: str, location: str, owner: str, *, elected: bool = False) -> bool:
+    """Become, or stay, the owner of a source; False while another live instance is, unless we are `elected` by other means than this row.
 
     Effect: a source that was not served is again, and its jobs may run.
     """
     new = dialect_insert(tx.dialect, sources).values(name=name, kind=kind, location=location, served=True)
     tx.execute(new.on_conflict_do_nothing())
     free = or_(sources.c.owner.is_(None), sources.c.owner == owner, sources.c.owner.not_in(_LIVE))
-    taken = (
-        tx.execute(update(sources).where(sources.c.name == name, free).values(owner=owner, served=True)).rowcount == 1
-    )
+    where = (sources.c.name == name,) if elected else (sources.c.name == name, free)
+    taken = tx.execute(update(sources).where(*where).values(owner=owner, served=True)).rowcount == 1
     if taken:
         tx.execute(
             update(jobs)
@@ -34,6 +33,12 @@ def claim(tx: Tx, name: str, kind: str, location: str, owner: str) -> bool:
             .values(blocked_reason=None, blocked_message=None)
         )
     return taken
+
+
+def owns(tx: Tx, name: str, owner: str) -> bool:
+    """Whether a source is ours, until this transaction ends: whoever else would take it waits for that."""
+    ours = update(sources).where(sources.c.name == name, sources.c.owner == owner).values(owner=owner)
+    return tx.execute(ours).rowcount == 1
 
 
 def release(tx: Tx, owner: str) -> None:

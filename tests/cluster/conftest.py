@@ -74,5 +74,12 @@ def bare_plane() -> Iterator[ControlPlane]:
 
 
 def watch(*namespaces: str) -> list[str]:
-    """Arguments that make a controller watch these namespaces."""
-    return ["--kubernetes", "--executor", "Local", *(part for one in namespaces for part in ("--watch-namespace", one))]
+    """Arguments that make a controller watch these namespaces, by a Lease of its own for the first of them."""
+    lease = ("--lease", f"jobwarden/{namespaces[0]}")
+    return [
+        "--kubernetes",
+        "--executor",
+        "Local",
+        *lease,
+        *(part for one in namespaces for part in ("--watch-namespace", one)),
+    ]

@@ -91,9 +91,13 @@ def test_missing_definitions_are_told_with_what_to_do(
 
 
 def test_who_may_not_list_is_told_so(plane: ControlPlane, make_warden: Callable[..., Warden]) -> None:
-    """RBAC's own words, and where to look."""
+    """RBAC's own words, and where to look: of the Lease first, then of the objects."""
     warden = make_warden(environment=plane.environment("alice"))
     warden.start(*watch("default"))
+    warden.wait_for(lambda: "Lease jobwarden/default may not be used" in str(warden.items("sources")), "the reason")
+    plane.kubectl(
+        "create", "rolebinding", "alice", "-n", "jobwarden", "--role=jobwarden-election", "--user=alice"
+    ).ok()
     warden.wait_for(lambda: "may not be listed" in str(warden.items("sources")), "the reason")
     assert "manifests/kubernetes/rights.yaml" in str(warden.items("sources"))
 

@@ -60,7 +60,9 @@ def metrics() -> str:
     fed = {vars(made)[name]._name for name in _fed() if hasattr(vars(made).get(name), "_labelnames")}
     rows = ["| metric | type | labels | meaning |", "| --- | --- | --- | --- |"]
     for family in sorted(made.registry.collect(), key=lambda one: one.name):
-        if not family.name.startswith("jobwarden_") or (family.name in wrappers and family.name not in fed):
+        if not family.name.startswith(("jobwarden_", "leader_election_")) or (
+            family.name in wrappers and family.name not in fed
+        ):
             continue
         labels = ", ".join(f"`{one}`" for one in getattr(wrappers.get(family.name), "_labelnames", ()))
         suffix = "_total" if family.type == "counter" else ""

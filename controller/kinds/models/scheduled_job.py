@@ -136,7 +136,7 @@ class RunSummary(Model):
 
 
 class LastHandled(Model):
-    """The request annotations that were obeyed last."""
+    """The request annotations that were taken note of last: each new value is obeyed once, and what came with the object never."""
 
     run_requested_at: str | None = Field(None, max_length=256, description="Value of jobwarden.dev/run-requested-at.")
     cancel_requested_at: str | None = Field(
@@ -162,4 +162,4 @@ class ScheduledJobStatus(Status):
     queued: int | None = Field(None, ge=0, description="How many dispatches wait.")
     consecutive_errors: int | None = Field(None, ge=0, description="How many runs in a row failed.")
     pending_approval: str | None = Field(None, max_length=63, description="The approval that a dispatch waits for.")
-    last_handled: LastHandled | None = Field(None, description="The request annotations that were obeyed last.")
+    last_handled: LastHandled | None = Field(None, description="The request annotations that were taken note of last.")
