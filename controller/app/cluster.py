@@ -11,24 +11,30 @@ from controller.app.options import KubernetesOptions
 from controller.base.clock import Clock
 from controller.base.metrics import Metrics
 from controller.base.tasks import Supervisor
+from controller.domain.story import StoryEvent
 from controller.kubernetes.connection import connect
 from controller.kubernetes.election import Election, Leases
+from controller.kubernetes.events import Recorder
 from controller.kubernetes.executor import KubernetesExecutor
 from controller.kubernetes.mirror import object_path
+from controller.kubernetes.occurrences import Observed, Occurrence, told
 from controller.kubernetes.podspec import Owner
 from controller.kubernetes.source import KubernetesSource
-from controller.kubernetes.status import StatusWriter
+from controller.kubernetes.status import StatusWriter, by_path
 from controller.kubernetes.workloads import Workloads
 from controller.loops.elected import ElectedSourceLoop
 from controller.reconcile.desired import Desired
 from controller.reconcile.pipeline import Outcome
 from controller.reconcile.records import Key
+from controller.store import resources
+from controller.store.store import Store
 
 
 def source_of(name: str, options: KubernetesOptions) -> KubernetesSource:
     """The source that arguments or configuration name. Errors: InvalidInput where no API server can be found."""
     return KubernetesSource(name, connect(options.context), options.namespaces)
 
+_DEAF_AFTER_S = 60.0
 _TOPIC = "jobs "
 _MOST_NAMED = 500
 """Ids in one message to other replicas: PostgreSQL takes 8,000 bytes."""
@@ -48,6 +54,7 @@ class Cluster:
         self,
         source: KubernetesSource,
         desired: Desired,
+        store: Store,
         clock: Clock,
         *,
         lease: tuple[str | None, str],
@@ -64,9 +71,13 @@ class Cluster:
         namespace, name = lease
         self.source, self._id_of = source, id_of
         self._metrics, self._elected, self._lease = metrics, elected, name
-        self._writer = StatusWriter(lambda: source.objects, source.mirror, clock, id_of)
-        self._leases = Leases(source.connection.client(), namespace or source.connection.namespace, name)
-        self.election = Election(self._leases, instance, clock, self._turned)
+        self._clock, self._store = clock, store
+        self._observed = Observed(source.mirror)
+        self._writer = StatusWriter(lambda: source.objects, source.mirror, clock, id_of, source.hearing.expect)
+        self._client = source.connection.client()
+        self._recorder = Recorder(self._client, instance, clock, self._identify)
+        leases = Leases(self._client, namespace or source.connection.namespace, name)
+        self.election = Election(leases, instance, clock, self._turned)
         self.source_loop = partial(ElectedSourceLoop, self.election)
         metrics.leading(name, leads=False)
 
@@ -74,9 +85,18 @@ class Cluster:
         """Everything that runs for the cluster, but the source's own loop; and how it ends, after the jobs' last status was projected."""
         supervisor.add("election", self.election.run, restartable=True)
         supervisor.add("cluster status", self._write_status, restartable=True)
+        supervisor.add("events", self._recorder.run, restartable=True)
         supervisor.on_stop("cluster status", self._flush)
+        supervisor.on_stop("events", self._recorder.flush)
         supervisor.on_stop("election", self.election.release)
         supervisor.on_stop("cluster", self._close)
+
+    def deaf(self) -> str | None:
+        """Why the watch is of no use: it has not told for too long what the API server has, which answers."""
+        if self.election.trouble is not None:
+            return None
+        silent = self.source.hearing.silent(self.election.answers_since)
+        return f"it has not told of changes for {silent:.0f} s" if silent > _DEAF_AFTER_S else None
 
     def reporting(self) -> Callable[[Mapping[str, Any]], None]:
         """Takes how resources look that are about to be looked at, ours and those of other sources."""
@@ -90,8 +110,19 @@ class Cluster:
 
     def reconciled(self, outcome: Outcome) -> None:
         """A source was brought in step."""
-        if outcome.source == self.source.name:
-            self._writer.reconciled(outcome, self.source.reconciled())
+        if outcome.source != self.source.name:
+            return
+        generations = self.source.reconciled()
+        self._writer.reconciled(outcome, generations)
+        if outcome.unavailable is None:
+            for seen in self._observed.look(tuple(generations), by_path(outcome.errors), self._clock.now()):
+                self._recorder.tell(seen)
+
+    def tell(self, news: StoryEvent) -> None:
+        """Take what happens to jobs, ours and those of other sources. See `Tell`."""
+        occurrence = told(news)
+        if occurrence is not None:
+            self._recorder.tell(occurrence)
 
     def topics(self, jobs: Sequence[int]) -> Iterable[str]:
         """What tells the replica that writes status that these jobs look different; nothing where that is us."""
@@ -112,6 +143,19 @@ class Cluster:
             self._elected()
         else:
             self._writer.forget()
+            self._observed.forget()
+
+    async def _identify(self, occurrences: Sequence[Occurrence]) -> Sequence[tuple[Occurrence, str]]:
+        """Those about objects of the cluster, with uids; a job that another source declares is told nowhere."""
+        named = {(one.key.namespace, one.key.name) for one in occurrences if one.uid is None}
+        ours = await self._store.read(partial(resources.jobs_of, source=self.source.name, names=named))
+        found = []
+        for one in occurrences:
+            held = self.source.mirror.held.get(object_path(*one.key))
+            uid = one.uid or (held.uid if held is not None and one.key[1:] in ours else None)
+            if uid is not None:
+                found.append((one, uid))
+        return found
 
     async def _write_status(self) -> None:
         await self.election.take_turns(self._writer.run, _nothing)
@@ -121,7 +165,7 @@ class Cluster:
             await self._writer.flush()
 
     async def _close(self) -> None:
-        await self._leases.close()
+        await self._client.aclose()
         await self.source.close()
 
 

@@ -127,7 +127,9 @@ class _Controller:
             await self._recover()
             self._sources = self._make_sources()
             self._control = self._make_control()
-            self._telling.publish = self._control.news.publish
+            self._telling.listen(self._control.news.publish)
+            if self._cluster is not None:
+                self._telling.listen(self._cluster.tell)
             self._add_loops()
             self._listen_for_signals()
             event(
@@ -242,6 +244,7 @@ class _Controller:
         return Cluster(
             source,
             desired,
+            self._store,
             self._clock,
             lease=self._plan.kubernetes.lease,
             instance=f"{self._identity.host[:100]}_{self._identity.owner}",
@@ -307,7 +310,8 @@ class _Controller:
         self._listener.start()
 
     def _add_probes(self) -> None:
-        health = Health(self._store, self._dispatcher, self._clock, [loop.synced for loop in self._sources])
+        parts = {"watch": self._cluster.deaf} if self._cluster is not None else {}
+        health = Health(self._store, self._dispatcher, self._clock, [loop.synced for loop in self._sources], parts)
         # HTTP, which a controller that is asked for neither does not owe.
         if self._plan.metrics_addr is not None:
             from controller.api.metrics_server import MetricsServer  # noqa: PLC0415

@@ -1,11 +1,12 @@
 """Whether this controller works: what the probes answer and what the heartbeat asks first.
 
-Alive means that the dispatcher turns or sleeps; ready, that the store answers and every source has been looked at once. A heartbeat is sent only
-while both hold.
+Alive means that the dispatcher turns or sleeps, and that no part is known to be stuck; ready, that the store answers and every source has been looked at
+once. A heartbeat is sent only while both hold.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from controller.base.clock import Clock
 from controller.base.errors import StoreUnavailable
@@ -23,7 +24,16 @@ Checks = Mapping[str, str | None]
 class Health:
     """Answers probes; `watch` keeps `working` up to date for the heartbeat."""
 
-    def __init__(self, store: Store, dispatcher: Dispatcher, clock: Clock, synced: Sequence[asyncio.Event]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        synced: Sequence[asyncio.Event],
+        parts: Mapping[str, Callable[[], str | None]] = MappingProxyType({}),
+    ) -> None:
+        """`parts` are asked what is wrong with them, at once."""
+        self._parts = parts
         self._store = store
         self._dispatcher = dispatcher
         self._clock = clock
@@ -31,10 +41,11 @@ class Health:
         self._store_answers = False
 
     def live(self) -> Checks:
-        """Whether the dispatcher moves. At once, without I/O."""
+        """Whether everything moves. At once, without I/O."""
         age = self._clock.monotonic() - self._dispatcher.turned_at
         stuck = not self._dispatcher.asleep and age > _STUCK_AFTER_S
-        return {"dispatcher": f"no turn for {age:.0f} s" if stuck else None}
+        parts = {name: ask() for name, ask in self._parts.items()}
+        return {"dispatcher": f"no turn for {age:.0f} s" if stuck else None, **parts}
 
     async def ready(self) -> Checks:
         """Whether work can be done."""

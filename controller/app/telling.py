@@ -2,7 +2,6 @@
 
 import logging
 import re
-from collections.abc import Callable
 
 import msgspec
 
@@ -15,12 +14,16 @@ _PHRASES = {kind: re.sub("(?<=[a-z])(?=[A-Z])", " ", kind.value).lower() for kin
 
 
 class Telling:
-    """A `Tell` for all. `publish` may be set later; until then there are no watchers."""
+    """A `Tell` for all. Who listens may be said later; until then there are no watchers."""
 
     def __init__(self, tell: Tell | None, *, as_logs: bool) -> None:
         self._tell = tell
         self._as_logs = as_logs
-        self.publish: Callable[[StoryEvent], None] = lambda _event: None
+        self._listeners: list[Tell] = []
+
+    def listen(self, listener: Tell) -> None:
+        """Hand news to `listener` as well, from now on."""
+        self._listeners.append(listener)
 
     def __call__(self, news: StoryEvent) -> None:
         """Never raises: news are no reason to stop."""
@@ -31,4 +34,5 @@ class Telling:
             facts = {name: value for name, value in msgspec.structs.asdict(news).items() if name not in {"at", "kind"}}
             words = facts.pop("message")
             event(_log, _PHRASES[news.kind], level, **facts, detail=words)
-        self.publish(news)
+        for listener in self._listeners:
+            listener(news)

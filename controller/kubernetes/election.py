@@ -103,6 +103,8 @@ class Election:
         self._lost.set()
         self.trouble: str | None = None
         """Why nothing is known of the Lease."""
+        self.answers_since = clock.monotonic()
+        """From when on the API server has answered whenever it was asked."""
 
     @property
     def leading(self) -> bool:
@@ -202,6 +204,7 @@ class Election:
     def _failed(self, why: str, *, lost: bool) -> None:
         """What cannot be renewed is held until its time is over; what another one has changed is looked at next time, or is lost at once."""
         if not lost:
+            self.answers_since = self._clock.monotonic()
             if self.trouble is None:
                 event(_log, "nobody can be elected for now", logging.WARNING, problem=why)
             self.trouble = why

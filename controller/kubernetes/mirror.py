@@ -42,7 +42,7 @@ class Mirror:
     def put(self, body: Mapping[str, Any]) -> str | None:
         """Take a version of an object; gives its path when what people wrote is new."""
         metadata = body["metadata"]
-        path, version = path_of(body), int(metadata["resourceVersion"])
+        path, version = path_of(body), version_of(body)
         before = self.held.get(path)
         if version <= self._gone.get(path, -1) or (before is not None and version < before.version):
             return None
@@ -62,7 +62,7 @@ class Mirror:
 
     def drop(self, body: Mapping[str, Any]) -> str | None:
         """An object is gone, or on its way; gives its path when it was there."""
-        path, version = path_of(body), int(body["metadata"]["resourceVersion"])
+        path, version = path_of(body), version_of(body)
         before = self.held.get(path)
         if before is not None and before.version > version:
             return None
@@ -114,6 +114,11 @@ def path_of(body: Mapping[str, Any]) -> str:
 def object_path(kind: str, namespace: str, name: str) -> str:
     """See `path_of`. Pure."""
     return f"{OBJECT}{kind}/{namespace if KINDS[kind].namespaced else ''}/{name}"
+
+
+def version_of(body: Mapping[str, Any]) -> int:
+    """When an object was last written, as the API server counts. Pure."""
+    return int(body["metadata"]["resourceVersion"])
 
 
 def as_json(status: Mapping[str, Any]) -> bytes:

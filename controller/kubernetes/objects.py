@@ -63,8 +63,8 @@ class Objects:
             version = min(version, listed) if version else listed
         return found, version
 
-    async def apply_status(self, kind: str, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> None:
-        """Make `status` what we say of the object with this uid. Errors: ApiFailed, 404 when it is gone, 409 when it is another one by now."""
+    async def apply_status(self, kind: str, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> int:
+        """Make `status` what we say of the object with this uid; gives the version that has it. Errors: ApiFailed, 404 when it is gone, 409 when it is another one by now."""
         resource: Any = _RESOURCES[kind]
         body = {
             "apiVersion": f"{GROUP}/{VERSION}",
@@ -73,7 +73,7 @@ class Objects:
             "status": status,
         }
         place = {"namespace": namespace} if namespace else {}
-        await answered(
+        written = await answered(
             self._client.patch(
                 resource.Status,
                 name,
@@ -84,6 +84,7 @@ class Objects:
                 **place,
             )
         )
+        return int(written.metadata.resourceVersion)
 
     async def close(self) -> None:
         """Let go of the connections."""

@@ -11,11 +11,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from controller.base.clock import Clock, SystemClock
 from controller.base.errors import SourceUnavailable
 from controller.kinds.catalog import KINDS
 from controller.kubernetes.connection import Connection
+from controller.kubernetes.hearing import Hearing
 from controller.kubernetes.informer import Informer
-from controller.kubernetes.mirror import Mirror
+from controller.kubernetes.mirror import Mirror, path_of, version_of
 from controller.kubernetes.objects import ApiFailed, Objects
 from controller.sources.snapshot import Hint, Snapshot, difference
 
@@ -35,7 +37,12 @@ class KubernetesSource:
     allowed_kinds: frozenset[str] | None = None
 
     def __init__(
-        self, name: str, connection: Connection, namespaces: Sequence[str] = (), resync: timedelta = _RESYNC
+        self,
+        name: str,
+        connection: Connection,
+        namespaces: Sequence[str] = (),
+        resync: timedelta = _RESYNC,
+        clock: Clock = SystemClock(),  # noqa: B008 - it has no state
     ) -> None:
         """No namespaces: all of them, and the cluster's own kinds."""
         self.name = name
@@ -51,6 +58,7 @@ class KubernetesSource:
         self._list_within = math.inf  # seconds
         self._defined = False
         self._news = asyncio.Event()
+        self.hearing = Hearing(clock)
 
     @property
     def objects(self) -> Objects:
@@ -135,6 +143,7 @@ class KubernetesSource:
     def _take(self, kind: str | None, body: Mapping[str, Any]) -> None:
         """News from the informer, on our loop."""
         path = self.mirror.drop(body) if kind == "DELETED" else self.mirror.put(body)
+        self.hearing.heard(path_of(body), version_of(body))
         if path is not None:
             self._stirred.add(path)
         if kind is None and self._list_within > _SETTLE_SECONDS:
@@ -152,6 +161,9 @@ class KubernetesSource:
                 self._list_soon(_RETRY_SECONDS)
                 raise SourceUnavailable(_what_to_do(kind, error)) from error
             self.mirror.replace(kind, items, version)
+            for item in items:
+                self.hearing.expect(path_of(item), version_of(item))
+        self.hearing.keep_only(self.mirror.held)
         self._defined = True
 
     def _list_soon(self, seconds: float) -> None:

@@ -16,6 +16,7 @@ import msgspec
 from controller.base.clock import Clock
 from controller.base.logs import event
 from controller.kinds.records import ManifestError
+from controller.kubernetes.bucket import Bucket
 from controller.kubernetes.mirror import Mirror, as_json, object_path
 from controller.kubernetes.objects import ApiFailed, Objects
 from controller.reconcile.pipeline import Outcome
@@ -36,9 +37,17 @@ class StatusWriter:
     """Status of the objects of one source. `reporting` and `reconciled` at any time, `run` for the supervisor; all on one loop."""
 
     def __init__(
-        self, objects: Callable[[], Objects], mirror: Mirror, clock: Clock, id_of: Callable[[Key], int | None]
+        self,
+        objects: Callable[[], Objects],
+        mirror: Mirror,
+        clock: Clock,
+        id_of: Callable[[Key], int | None],
+        wrote: Callable[[str, int], None] = lambda _path, _version: None,
     ) -> None:
-        """`objects` is asked when there is something to write; `id_of` gives the id of a resource that is in the database."""
+        """`objects` is asked when there is something to write; `id_of` gives the id of a resource that is in the database; `wrote` is told which
+        version of an object has the status.
+        """
+        self._wrote = wrote
         self._objects, self._mirror, self._clock, self._id_of = objects, mirror, clock, id_of
         self._projected: dict[str, bytes] = {}
         self._generations: dict[str, int] = {}
@@ -50,7 +59,7 @@ class StatusWriter:
         self._told: set[int] = set()
         self._busy = 0
         self._idle = asyncio.Event()
-        self._bucket = _Bucket(_RATE, _BURST)
+        self._bucket = Bucket(_RATE, _BURST)
 
     def reporting(self) -> Callable[[Shape], None]:
         """Somebody is about to look at resources; gives what takes how each of them looks.
@@ -73,7 +82,7 @@ class StatusWriter:
         """These generations are in the database, or refused."""
         if outcome.unavailable is not None:
             return
-        touched, refused = set(outcome.touched), _by_path(outcome.errors)
+        touched, refused = set(outcome.touched), by_path(outcome.errors)
         self._generations.update(generations)
         for path in [one for one in self._generations if one not in self._mirror.held]:
             del self._generations[path]
@@ -172,7 +181,7 @@ class StatusWriter:
         self._busy += 1
         self._idle.clear()
         try:
-            await self._objects().apply_status(kind, namespace, name, held.uid, status)
+            version = await self._objects().apply_status(kind, namespace, name, held.uid, status)
         except asyncio.CancelledError:
             # Whoever stops us has it written by `flush`.
             self._due[path] = None
@@ -184,6 +193,8 @@ class StatusWriter:
             if not self._failures:
                 self._told.clear()
             self._mirror.wrote_status(path, status)
+            if path in self._mirror.held:
+                self._wrote(path, version)
         finally:
             self._busy -= 1
             if not self._busy:
@@ -203,27 +214,13 @@ class StatusWriter:
             asyncio.get_running_loop().call_later(max(pause, error.retry_after or 0.0), self._consider, path)
 
 
-class _Bucket:
-    """So many a second over time, and some at once."""
-
-    def __init__(self, rate: float, burst: float) -> None:
-        self._rate, self._burst, self._left, self._at = rate, burst, burst, 0.0
-
-    async def take(self) -> None:
-        now = asyncio.get_running_loop().time()
-        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
-        self._at = now
-        self._left -= 1
-        if self._left < 0:
-            await asyncio.sleep(-self._left / self._rate)
-
-
 def _key_of(path: str) -> Key:
     kind, namespace, name = path.lstrip("/").split("/")
     return Key(kind, namespace, name)
 
 
-def _by_path(errors: Iterable[ManifestError]) -> dict[str, list[ManifestError]]:
+def by_path(errors: Iterable[ManifestError]) -> dict[str, list[ManifestError]]:
+    """Errors by the path of the object that they are about. Pure."""
     found: dict[str, list[ManifestError]] = {}
     for error in errors:
         found.setdefault(error.file, []).append(error)

@@ -128,6 +128,18 @@ def abandoned_sources(tx: Tx) -> list[str]:
     return list(tx.execute(select(sources.c.name).where(sources.c.served.is_(False))).scalars())
 
 
+def jobs_of(tx: Tx, source: str, names: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Which of these jobs, by namespace and name, the source declares."""
+    found: set[tuple[str, str]] = set()
+    for chunk in chunks(names):
+        named = tuple_(jobs.c.namespace, jobs.c.name).in_(chunk)
+        found.update(
+            (row.namespace, row.name)
+            for row in tx.execute(select(jobs.c.namespace, jobs.c.name).where(jobs.c.source == source, named))
+        )
+    return found
+
+
 def applied(tx: Tx) -> dict[str, datetime]:
     """When each source was last applied."""
     query = select(sources.c.name, sources.c.applied_at).where(sources.c.applied_at.is_not(None))

@@ -95,9 +95,7 @@ def test_who_may_not_list_is_told_so(plane: ControlPlane, make_warden: Callable[
     warden = make_warden(environment=plane.environment("alice"))
     warden.start(*watch("default"))
     warden.wait_for(lambda: "Lease jobwarden/default may not be used" in str(warden.items("sources")), "the reason")
-    plane.kubectl(
-        "create", "rolebinding", "alice", "-n", "jobwarden", "--role=jobwarden-election", "--user=alice"
-    ).ok()
+    plane.kubectl("create", "rolebinding", "alice", "-n", "jobwarden", "--role=jobwarden-election", "--user=alice").ok()
     warden.wait_for(lambda: "may not be listed" in str(warden.items("sources")), "the reason")
     assert "manifests/kubernetes/rights.yaml" in str(warden.items("sources"))
 

@@ -122,6 +122,53 @@ def test_an_annotation_asks_once_for_a_run(api: ControlPlane, namespace: str, wa
     assert [one["spec"]["cause"] for one in warden.items("runs", "-n", namespace)] == ["Manual", "Manual"]
 
 
+def handled(api: ControlPlane, namespace: str, name: str) -> Any:
+    """`status.lastHandled` of a job."""
+    return (api.get("sjob", name, namespace) or {}).get("status", {}).get("lastHandled")
+
+
+def annotate(api: ControlPlane, namespace: str, name: str, what: str) -> None:
+    """`kubectl annotate`, over what is there."""
+    api.kubectl("annotate", "sjob", name, f"jobwarden.dev/{what}", "--overwrite", "-n", namespace).ok()
+
+
+def test_what_annotations_ask_for_is_obeyed_once_and_told_in_the_status(
+    api: ControlPlane, namespace: str, warden: Warden
+) -> None:
+    """Run, cancel and reconcile; a value that was taken away and put back is no new one, nor is one that a restart finds."""
+    asked = hourly("asked", "sleep 600")
+    asked["metadata"]["annotations"] = {"jobwarden.dev/cancel-requested-at": "before"}
+    api.apply(asked, namespace=namespace).ok()
+    warden.wait_for(
+        lambda: handled(api, namespace, "asked") == {"cancelRequestedAt": "before"}, "what came with it to be noted"
+    )
+    annotate(api, namespace, "asked", "run-requested-at=one")
+    warden.wait_for(lambda: run_states(warden, namespace) == ["Running"], "the run")
+    annotate(api, namespace, "asked", "cancel-requested-at=two")
+    warden.wait_for(lambda: run_states(warden, namespace) == ["Cancelled"], "the end of the run")
+    annotate(api, namespace, "asked", "reconcile-requested-at=three")
+    said = {"runRequestedAt": "one", "cancelRequestedAt": "two", "reconcileRequestedAt": "three"}
+    warden.wait_for(lambda: handled(api, namespace, "asked") == said, "all of them to be told")
+    annotate(api, namespace, "asked", "run-requested-at-")
+    assert warden.stop() == 0
+    annotate(api, namespace, "asked", "run-requested-at=one")
+    before = api.get("sjob", "asked", namespace)["metadata"]
+    warden.start(*watch(namespace))
+    annotate(api, namespace, "asked", "reconcile-requested-at=four")
+    warden.wait_for(
+        lambda: handled(api, namespace, "asked") == {**said, "reconcileRequestedAt": "four"}, "the restarted one"
+    )
+    assert run_states(warden, namespace) == ["Cancelled"]
+    after = api.get("sjob", "asked", namespace)["metadata"]
+    assert {**after["annotations"], "jobwarden.dev/reconcile-requested-at": "three"} == before["annotations"]
+    assert "finalizers" not in after
+
+
+def run_states(warden: Warden, namespace: str) -> list[str]:
+    """States of all runs in a namespace."""
+    return [one["status"]["state"] for one in warden.items("runs", "-n", namespace)]
+
+
 def test_a_deleted_job_is_gone_and_its_run_is_cancelled(api: ControlPlane, namespace: str, warden: Warden) -> None:
     """`kubectl delete` ends what runs of it."""
     api.apply(once("long", "sleep 600"), namespace=namespace).ok()

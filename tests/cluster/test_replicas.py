@@ -1,5 +1,6 @@
 """Several controllers on one PostgreSQL and one API server: one reconciles and writes status, all run jobs, and whoever dies is replaced."""
 
+import itertools
 import signal
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -76,7 +77,7 @@ def balanced(plane: ControlPlane, warden: Warden) -> None:
     warden.wait_for(lambda: not warden.queue("ticks"), "the queue to be empty", deadline=TAKE_OVER)
     found = [instant(one) for one in instants(warden)]
     assert len(found) == len(set(found)), "an instant fired twice"
-    gaps = [(one, other) for one, other in zip(found, found[1:], strict=False) if other - one != timedelta(seconds=1)]
+    gaps = [(one, other) for one, other in itertools.pairwise(found) if other - one != timedelta(seconds=1)]
     assert gaps == []
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from controller.base.clock import SystemClock
 from controller.loops.sources import SourceLoop
 from controller.reconcile.pipeline import Outcome
+from controller.reconcile.records import ReconcileRequested
+from controller.sources.snapshot import Hint
 from controller.store.database import open_store
 
 
@@ -43,6 +45,40 @@ async def test_a_source_that_is_served_again_is_told_although_nothing_changed(tm
                 break
             await asyncio.sleep(0.02)
         assert len(told) == 1
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        store.close()
+
+
+class Asked(Unchanged):
+    """A reconciler whose second look finds that an annotation asks for more."""
+
+    def __init__(self) -> None:
+        self.hinted: list[Hint | None] = []
+
+    async def sync(self, hint: Hint | None) -> Outcome:
+        self.hinted.append(hint)
+        asked = (ReconcileRequested("default", "job", "now"),) if len(self.hinted) == 2 else ()
+        return Outcome(source=self.name, intents=asked)
+
+    async def hints(self) -> AsyncIterator[Hint]:
+        yield Hint(frozenset({"//ScheduledJob/default/job"}))
+        await asyncio.Event().wait()
+
+
+async def test_a_reconcile_request_makes_the_whole_source_be_looked_at_once(tmp_path: Path) -> None:
+    """What the annotation's own change told is one object; the request is about all of them."""
+    store = open_store(f"sqlite:///{tmp_path}/world.db")
+    source = Asked()
+    loop = SourceLoop(source, store, SystemClock(), "me", changed=lambda _outcome: None)  # type: ignore[arg-type]
+    task = asyncio.create_task(loop.run())
+    try:
+        async with asyncio.timeout(60):
+            while len(source.hinted) < 3:
+                await asyncio.sleep(0.02)
+        assert [hint is None for hint in source.hinted] == [True, False, True]
     finally:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):

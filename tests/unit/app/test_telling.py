@@ -18,7 +18,7 @@ def test_news_are_told_once_and_published(as_logs: bool, caplog: pytest.LogCaptu
     told: list[StoryEvent] = []
     published: list[StoryEvent] = []
     telling = Telling(None if as_logs else told.append, as_logs=as_logs)
-    telling.publish = published.append
+    telling.listen(published.append)
     with caplog.at_level(logging.INFO, "jobwarden.story"):
         for news in ALL:
             telling(news)

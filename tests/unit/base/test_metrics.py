@@ -95,7 +95,7 @@ def test_names_follow_the_conventions():
     for line in metrics.render()[0].decode().splitlines():
         if line.startswith("# TYPE "):
             _, _, name, kind = line.split()
-            assert name.startswith(("jobwarden_", "process_", "python_gc_"))
+            assert name.startswith(("jobwarden_", "leader_election_", "process_", "python_gc_"))
             assert (kind == "counter") == name.endswith("_total")
             if kind == "histogram":
                 assert name.endswith("_seconds")

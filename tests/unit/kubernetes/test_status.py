@@ -17,9 +17,10 @@ class Recorder:
     def __init__(self) -> None:
         self.written: list[dict[str, Any]] = []
 
-    async def apply_status(self, _kind: str, _namespace: str, _name: str, _uid: str, status: dict[str, Any]) -> None:
+    async def apply_status(self, _kind: str, _namespace: str, _name: str, _uid: str, status: dict[str, Any]) -> int:
         """Keep it."""
         self.written.append(status)
+        return 100 + len(self.written)
 
 
 def shape(ready: str) -> dict[str, Any]:
