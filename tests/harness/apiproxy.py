@@ -1,0 +1,132 @@
+"""An HTTPS proxy in front of an API server, that can go deaf, and answer in its place.
+
+It has the server's own certificate, so that clients trust it and it can tell a watch from other requests. Shape: `with ApiProxy(plane) as proxy:`, and
+`proxy.environment(person)` for a process that is to go through it.
+"""
+
+import contextlib
+import re
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import yaml
+
+from tests.harness.controlplane import ControlPlane
+
+_CHUNK = 65536
+Fault = Callable[[str], bytes | None]
+"""Takes a request line, gives the whole answer to it, or None to let it through."""
+
+
+class ApiProxy:
+    """One listening port; two threads for each connection."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        certificates = plane.folder / "certificates"
+        self._plane = plane
+        self._inside = ssl.create_default_context(cafile=str(certificates / "apiserver.crt"))
+        self._outside = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._outside.load_cert_chain(certificates / "apiserver.crt", certificates / "apiserver.key")
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._port = self._listener.getsockname()[1]
+        self._deaf = threading.Event()
+        self.fault: Fault = lambda _line: None
+        self.answered = 0
+        """How many requests got the answer of a fault."""
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def environment(self, person: str) -> dict[str, str]:
+        """What a process needs to reach the server through the proxy as this person."""
+        config = yaml.safe_load(Path(self._plane.environment(person)["KUBECONFIG"]).read_text(encoding="utf-8"))
+        config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{self._port}"
+        path = self._plane.folder / f"{person}-{self._port}.kubeconfig"
+        path.write_text(yaml.safe_dump(config), encoding="utf-8")
+        return {"KUBECONFIG": str(path)}
+
+    def silence_watches(self) -> None:
+        """Watches stay open, old ones and new ones, and not a byte comes out of them; everything else goes on."""
+        self._deaf.set()
+
+    def mend(self) -> None:
+        """Watches tell again; what was swallowed is lost."""
+        self._deaf.clear()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            outside = self._outside.wrap_socket(client, server_side=True)
+            host, _, port = self._plane.server.removeprefix("https://").rpartition(":")
+            with (
+                outside,
+                self._inside.wrap_socket(socket.create_connection((host, int(port))), server_hostname=host) as inside,
+            ):
+                _Connection(self, outside, inside).run()
+
+    def is_deaf(self, line: str) -> bool:
+        """Whether the answer to this request is swallowed."""
+        return self._deaf.is_set() and "watch=true" in line
+
+
+class _Connection:
+    """Bytes to and fro; the last request line says what they are about."""
+
+    def __init__(self, proxy: ApiProxy, outside: ssl.SSLSocket, inside: ssl.SSLSocket) -> None:
+        self._proxy, self._outside, self._inside = proxy, outside, inside
+        self._line = ""
+
+    def run(self) -> None:
+        threading.Thread(target=self._back, daemon=True).start()
+        with contextlib.suppress(OSError):
+            while data := self._outside.recv(_CHUNK):
+                if (found := re.match(rb"(GET|POST|PUT|PATCH|DELETE) \S+", data)) is not None:
+                    self._line = found[0].decode()
+                    answer = self._proxy.fault(self._line)
+                    if answer is not None:
+                        self._proxy.answered += 1
+                        self._outside.sendall(answer)
+                        break
+                self._inside.sendall(data)
+        self._end()
+
+    def _back(self) -> None:
+        with contextlib.suppress(OSError):
+            while data := self._inside.recv(_CHUNK):
+                if not self._proxy.is_deaf(self._line):
+                    self._outside.sendall(data)
+        self._end()
+
+    def _end(self) -> None:
+        for one in (self._outside, self._inside):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+
+def answer(code: int, reason: str, body: str, *headers: str) -> bytes:
+    """A whole HTTP answer, after which the connection ends."""
+    head = [
+        f"HTTP/1.1 {code} {reason}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+    ]
+    return "\r\n".join([*head, *headers, "", body]).encode()
