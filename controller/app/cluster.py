@@ -34,6 +34,7 @@ def source_of(name: str, options: KubernetesOptions) -> KubernetesSource:
     """The source that arguments or configuration name. Errors: InvalidInput where no API server can be found."""
     return KubernetesSource(name, connect(options.context), options.namespaces)
 
+
 _DEAF_AFTER_S = 60.0
 _TOPIC = "jobs "
 _MOST_NAMED = 500
@@ -57,7 +58,7 @@ class Cluster:
         store: Store,
         clock: Clock,
         *,
-        lease: tuple[str | None, str],
+        lease: str,
         instance: str,
         metrics: Metrics,
         elected: Callable[[], None],
@@ -68,8 +69,8 @@ class Cluster:
             entry = desired.get(key)
             return entry.id if entry is not None and entry.source == source.name else None
 
-        namespace, name = lease
-        self.source, self._id_of = source, id_of
+        namespace, _, name = lease.rpartition("/")
+        self.source, self._desired = source, desired
         self._metrics, self._elected, self._lease = metrics, elected, name
         self._clock, self._store = clock, store
         self._observed = Observed(source.mirror)
@@ -106,7 +107,7 @@ class Cluster:
         """The object that a job of ours was declared by; None for one of another source."""
         key = Key("ScheduledJob", namespace, job)
         held = self.source.mirror.held.get(object_path(*key))
-        return Owner(job, held.uid) if held is not None and self._id_of(key) is not None else None
+        return Owner(job, held.uid) if held is not None and self._is_ours(key) else None
 
     def reconciled(self, outcome: Outcome) -> None:
         """A source was brought in step."""
@@ -144,6 +145,11 @@ class Cluster:
         else:
             self._writer.forget()
             self._observed.forget()
+
+    def _is_ours(self, key: Key) -> bool:
+        """Whether a job that has an object is that object's. One who does not lead has not read what the leader applied: it knows of other sources only."""
+        entry = self._desired.get(key)
+        return not self.election.leading if entry is None else entry.source == self.source.name
 
     async def _identify(self, occurrences: Sequence[Occurrence]) -> Sequence[tuple[Occurrence, str]]:
         """Those about objects of the cluster, with uids; a job that another source declares is told nowhere."""

@@ -120,6 +120,7 @@ class _Controller:
 
     async def run(self) -> int:
         """Build, recover, run, drain."""
+        self._loop = asyncio.get_running_loop()
         executor = self._make_executor()
         self._dispatcher = self._make_dispatcher(executor)
         self._status = self._make_status()
@@ -391,7 +392,12 @@ class _Controller:
                 case CancelRequested(namespace, name, _):
                     requests.cancel_job(tx, now, namespace, name, _ANNOTATION)
         except JobwardenError as error:
-            event(_log, "an annotation could not be obeyed", logging.WARNING, job=intent.name, problem=str(error))
+            words = f"an annotation could not be obeyed: {error}"
+            news = StoryEvent(
+                at=now, kind=StoryKind.Trouble, namespace=intent.namespace, job=intent.name, message=words
+            )
+            # This is the thread that writes.
+            _in_loop(self._loop, partial(self._telling, news))
 
     def _fence(self, tx: Tx, source: Source) -> None:
         """A former leader writes nothing: another replica has the source by now. Errors: SourceUnavailable."""

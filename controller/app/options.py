@@ -42,12 +42,12 @@ class GitOptions(msgspec.Struct, frozen=True, kw_only=True):
 class KubernetesOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Custom resources as a source. `context` None: the service account of the Pod, or kubectl's current context; no `namespaces`: all of them.
 
-    `lease` is the namespace (None: that of the context) and name of the Lease by which replicas agree.
+    `lease` is the name of the Lease by which replicas agree, or namespace/name where that is not the namespace of the context.
     """
 
     context: str | None = None
     namespaces: tuple[str, ...] = ()
-    lease: tuple[str | None, str] = (None, "jobwarden")
+    lease: str = "jobwarden"
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):

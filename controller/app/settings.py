@@ -15,7 +15,7 @@ from controller.base.references import Allowed
 from controller.domain.job import ExecutorKind
 from controller.domain.resolve import Defaults, PodsAllow
 from controller.kinds import configuration
-from controller.kinds.configuration import Configuration
+from controller.kinds.configuration import Configuration, KubernetesSource
 from controller.sources.directory import Directory
 from controller.sources.git import GitRevision, GitSource
 from controller.sources.snapshot import Source
@@ -62,7 +62,11 @@ def _cluster_of(config: Configuration) -> KubernetesOptions | None:
     found = [source.kubernetes for source in config.sources if source.kubernetes is not None]
     if len(found) > 1:
         raise InvalidInput("two sources are in a cluster; one controller serves one, with all of its namespaces")
-    return KubernetesOptions(context=found[0].context, namespaces=found[0].namespaces) if found else None
+    return _options_of(found[0]) if found else None
+
+
+def _options_of(source: KubernetesSource) -> KubernetesOptions:
+    return KubernetesOptions(context=source.context, namespaces=source.namespaces, lease=source.lease)
 
 
 def _defaults(options: RunOptions, config: Configuration, *, in_cluster: bool) -> Defaults:
@@ -167,8 +171,7 @@ def _configured(config: Configuration, base: Path, state_dir: Path) -> list[Sour
                 )
             )
         elif source.kubernetes is not None:
-            inside = source.kubernetes
-            found.append(_cluster(source.name, KubernetesOptions(context=inside.context, namespaces=inside.namespaces)))
+            found.append(_cluster(source.name, _options_of(source.kubernetes)))
     return found
 
 

@@ -18,7 +18,7 @@ from controller.cli.story import teller
 from controller.cli.types import address, duration
 
 _CONFIGURABLE = ("state_dir", "log_dir", "status_dir", "metrics_addr", "heartbeat_url", "max_running")
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_LEASE = re.compile(r"([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/)?[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _GIT_ONLY = ("branch", "tag", "commit", "path", "interval")
 
 
@@ -181,21 +181,21 @@ def _kubernetes(given: dict[str, Any]) -> KubernetesOptions | None:
         return KubernetesOptions(
             context=given["kube_context"], namespaces=given["namespaces"], lease=_lease(given["lease"])
         )
-    for option in ("--watch-namespace", "--lease"):
-        if given["namespaces" if option == "--watch-namespace" else "lease"]:
+    for option, value in (("--watch-namespace", given["namespaces"]), ("--lease", given["lease"])):
+        if value:
             raise click.UsageError(f"{option} needs --kubernetes", click.get_current_context())
     if given["kube_context"] and "Kubernetes" not in given["executors"] and given["config"] is None:
         raise click.UsageError("--context needs --kubernetes or --executor Kubernetes", click.get_current_context())
     return None
 
 
-def _lease(given: str | None) -> tuple[str | None, str]:
-    namespace, _, name = (given or "jobwarden").rpartition("/")
-    if _NAME.fullmatch(name) is None or (namespace and _NAME.fullmatch(namespace) is None):
+def _lease(given: str | None) -> str:
+    lease = given or KubernetesOptions().lease
+    if _LEASE.fullmatch(lease) is None:
         raise click.UsageError(
-            f"--lease {given}: give the name of a Lease, or namespace/name, in lower case", click.get_current_context()
+            f"--lease {lease}: give the name of a Lease, or namespace/name, in lower case", click.get_current_context()
         )
-    return namespace or None, name
+    return lease
 
 
 def _absolute(path: str | Path | None) -> Path | None:

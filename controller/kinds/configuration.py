@@ -48,6 +48,8 @@ class GitSource(_Record, frozen=True):
 class KubernetesSource(_Record, frozen=True):
     """Custom resources; no namespaces: all."""
 
+    lease: str = "jobwarden"
+
     context: str | None = None
     namespaces: tuple[str, ...] = ()
 

@@ -43,6 +43,7 @@ class Why(StrEnum):
     Resumed = "Resumed"
     Overdue = "Overdue"
     InvalidSpec = "InvalidSpec"
+    RequestRefused = "RequestRefused"
 
 
 _ACTIONS: Mapping[Why, str] = {
@@ -55,8 +56,11 @@ _ACTIONS: Mapping[Why, str] = {
     Why.Resumed: "Suspend",
     Why.Overdue: "Watch",
     Why.InvalidSpec: "Reconcile",
+    Why.RequestRefused: "Obey",
 }
-_WARNINGS = frozenset({Why.Failed, Why.TimedOut, Why.Crashed, Why.Denied, Why.Missed, Why.Overdue, Why.InvalidSpec})
+_WARNINGS = frozenset(
+    {Why.Failed, Why.TimedOut, Why.Crashed, Why.Denied, Why.Missed, Why.Overdue, Why.InvalidSpec, Why.RequestRefused}
+)
 
 
 class Occurrence(NamedTuple):
@@ -140,6 +144,10 @@ def _overdue(news: StoryEvent) -> tuple[Why, str]:
     return Why.Overdue, _sentence(news.reason or Reason.Stuck)
 
 
+def _refused(news: StoryEvent) -> tuple[Why, str]:
+    return Why.RequestRefused, news.message or "A request could not be met"
+
+
 _WORDS: Mapping[StoryKind, Callable[[StoryEvent], tuple[Why, str]]] = {
     StoryKind.RunStarted: _started,
     StoryKind.RunFinished: _finished,
@@ -152,6 +160,7 @@ _WORDS: Mapping[StoryKind, Callable[[StoryEvent], tuple[Why, str]]] = {
     StoryKind.Held: _held,
     StoryKind.Released: _released,
     StoryKind.Alert: _overdue,
+    StoryKind.Trouble: _refused,
 }
 
 

@@ -20,6 +20,7 @@ from controller.kinds.models.meta import TargetRef
 from controller.kinds.models.target import Image, ObjectName
 
 Path = Annotated[str, Field(min_length=1, max_length=4096)]
+_LEASE = r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/)?[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 GitName = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\s~^:?*\[\\-][^\s~^:?*\[\\]*$")]
 
 
@@ -65,6 +66,10 @@ class KubernetesSource(Model):
         max_length=256,
         description="Only these namespaces are watched. Default: all, and the cluster's own kinds.",
         json_schema_extra=list_of(""),
+    )
+    lease: Annotated[str, Field(min_length=1, max_length=317, pattern=_LEASE)] = Field(
+        "jobwarden",
+        description="The Lease that replicas agree by: its name, or namespace/name. Default: in the namespace of the context or Pod.",
     )
 
 
