@@ -29,16 +29,15 @@ from controller.reconcile.records import Key
 from controller.store import resources
 from controller.store.store import Store
 
-
-def source_of(name: str, options: KubernetesOptions) -> KubernetesSource:
-    """The source that arguments or configuration name. Errors: InvalidInput where no API server can be found."""
-    return KubernetesSource(name, connect(options.context), options.namespaces)
-
-
 _DEAF_AFTER_S = 60.0
 _TOPIC = "jobs "
 _MOST_NAMED = 500
 """Ids in one message to other replicas: PostgreSQL takes 8,000 bytes."""
+
+
+def source_of(name: str, options: KubernetesOptions) -> KubernetesSource:
+    """The source that arguments or configuration name. Errors: InvalidInput where no API server can be found."""
+    return KubernetesSource(name, connect(options.context), options.namespaces)
 
 
 def pods_of(
@@ -63,7 +62,7 @@ class Cluster:
         metrics: Metrics,
         elected: Callable[[], None],
     ) -> None:
-        """`instance` names this replica; `elected` is told when its turn begins. Errors: InvalidInput for credentials that cannot be read."""
+        """`instance` names this replica; `elected` is called when its turn has begun. Errors: InvalidInput for credentials that cannot be read."""
 
         def id_of(key: Key) -> int | None:
             entry = desired.get(key)
@@ -71,7 +70,7 @@ class Cluster:
 
         namespace, _, name = lease.rpartition("/")
         self.source, self._desired = source, desired
-        self._metrics, self._elected, self._lease = metrics, elected, name
+        self._metrics, self._lease = metrics, name
         self._clock, self._store = clock, store
         self._observed = Observed(source.mirror)
         self._writer = StatusWriter(lambda: source.objects, source.mirror, clock, id_of, source.hearing.expect)
@@ -79,7 +78,7 @@ class Cluster:
         self._recorder = Recorder(self._client, instance, clock, self._identify)
         leases = Leases(self._client, namespace or source.connection.namespace, name)
         self.election = Election(leases, instance, clock, self._turned)
-        self.source_loop = partial(ElectedSourceLoop, self.election)
+        self.source_loop = partial(ElectedSourceLoop, self.election, elected)
         metrics.leading(name, leads=False)
 
     def add_loops(self, supervisor: Supervisor) -> None:
@@ -140,9 +139,7 @@ class Cluster:
 
     def _turned(self) -> None:
         self._metrics.leading(self._lease, leads=self.election.leading)
-        if self.election.leading:
-            self._elected()
-        else:
+        if not self.election.leading:
             self._writer.forget()
             self._observed.forget()
 

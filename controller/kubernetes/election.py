@@ -185,6 +185,9 @@ class Election:
         """Note what is there; a change counts from when it has been seen."""
         if found is None or self._seen is None or found.version != self._seen.version:
             self._seen_at = self._clock.monotonic()
+        if found is not None and found.holder not in ("", self._me, self.holder):
+            hint = "controllers with databases of their own need Leases of their own (--lease)"
+            event(_log, "another replica leads", lease=self._leases.name, holder=found.holder, hint=hint)
         self._seen = found
 
     def _free(self) -> bool:

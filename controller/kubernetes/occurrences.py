@@ -206,9 +206,7 @@ class Observed:
         self, paths: Sequence[str], refused: Mapping[str, Sequence[ManifestError]], now: datetime
     ) -> Iterator[Occurrence]:
         """What is new about objects that were just reconciled. `refused` are all that are refused, by path."""
-        for path in [one for one in (*self._refused, *self._suspended) if one not in self._mirror.held]:
-            self._refused.pop(path, None)
-            self._suspended.pop(path, None)
+        self._forget_gone()
         for path, errors in refused.items():
             held = self._mirror.held.get(path)
             if held is not None and self._is_news(path, held):
@@ -223,6 +221,12 @@ class Observed:
         """Others look from now on."""
         self._refused.clear()
         self._suspended.clear()
+
+    def _forget_gone(self) -> None:
+        for known in (self._refused, self._suspended):
+            if len(known) > len(self._mirror.held):
+                for path in known.keys() - self._mirror.held.keys():
+                    del known[path]
 
     def _is_news(self, path: str, held: Held) -> bool:
         """Whether nobody has told of this version: neither we, nor the status that somebody wrote before us."""

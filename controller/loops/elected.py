@@ -6,6 +6,7 @@ becomes; a transaction of a former leader that comes late finds another owner th
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -24,10 +25,11 @@ _OUTLIVED = LEASE + timedelta(seconds=5)
 class ElectedSourceLoop(SourceLoop):
     """A `SourceLoop` whose turn comes and goes."""
 
-    def __init__(self, election: Election, *args: Any, **options: Any) -> None:
-        """`election` and what a `SourceLoop` takes."""
+    def __init__(self, election: Election, leads: Callable[[], None], *args: Any, **options: Any) -> None:
+        """`leads` is called whenever a turn has begun and all is known; the rest is what a `SourceLoop` takes."""
         super().__init__(*args, **options)
-        self._election = election
+        self._election, self._leads = election, leads
+        self._is_new = False  # nothing was read in this turn yet
 
     async def run(self) -> None:
         """Until cancelled. Errors: StoreUnavailable, SourceUnavailable."""
@@ -41,6 +43,7 @@ class ElectedSourceLoop(SourceLoop):
     async def _lead(self) -> None:
         self._reconciler.distrust()
         await self._claim(elected=True)
+        self._is_new = True
         await self._sync(None, first=True)
         async for hint in self._reconciler.hints():
             await self._sync(hint)
@@ -80,4 +83,7 @@ class ElectedSourceLoop(SourceLoop):
         # A cluster that could not be listed is not ready to be worked from.
         if outcome.unavailable is None:
             self.synced.set()
+            if self._is_new:
+                self._is_new = False
+                self._leads()
         self.looked_after.set()
