@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from tests.cluster.conftest import watch
+from tests.cluster.test_events import events
 from tests.cluster.test_faults import last_run, ready
 from tests.harness import Postgres, Warden, bare, instant, once, wait_for
 from tests.harness.controlplane import ControlPlane
@@ -157,3 +158,26 @@ def test_a_leader_that_was_frozen_writes_nothing_that_another_has_overtaken(
     other.wait_run("late", "Succeeded", deadline=TAKE_OVER)
     assert other.job("edited")["spec"]["schedule"]["every"] == "2h"
     assert leader(plane, [other]) is other
+
+
+def test_what_a_follower_runs_is_in_the_status_and_in_its_own_events(
+    plane: ControlPlane, replicas: Callable[[int], list[Warden]]
+) -> None:
+    """It hands the news to the leader, who writes the status; the Event says whose doing it was."""
+    plane.apply(bare("asked", shell={"script": "true"})).ok()
+    both = replicas(2)
+    first = wait_for(lambda: leader(plane, both), "a leader")
+    other = next(one for one in both if one is not first)
+    other.wait_for(lambda: ready(plane, "asked"), "it to be ready")
+
+    def ran_there() -> str | None:
+        other.cli("trigger", "asked", "--wait").ok()
+        run = str(other.runs("asked")[-1]["metadata"]["name"])
+        return run if f"run={run}" in other.log.read_text() else None
+
+    run = other.wait_for(ran_there, "a run of the follower")
+    other.wait_for(lambda: last_run(plane, "asked") == run, "the status")
+    [told] = other.wait_for(
+        lambda: [one for one in events(plane, "default", "asked", "Succeeded") if run in one["note"]], "the Event"
+    )
+    assert f"instance={told['reportingInstance'].rpartition('_')[2]}" in other.log.read_text()

@@ -49,6 +49,7 @@ def test_a_deaf_watch_is_not_alive(plane: ControlPlane, proxy: ApiProxy, warden:
     warden.wait_for(lambda: probe(f"http://{address}/readyz")[0] == 200, "the controller to be ready")
     warden.wait_for(lambda: ready(plane, "quiet"), "the job to be known")
     assert probe(f"http://{address}/healthz")[0] == 200
+    assert 'leader_election_master_status{name="default"} 1.0' in probe(f"http://{address}/metrics")[1]
     proxy.silence_watches()
     plane.apply(bare("unheard", shell={"script": "true"})).ok()
     warden.cli("reconcile", "kubernetes").ok()
