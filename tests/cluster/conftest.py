@@ -73,13 +73,13 @@ def bare_plane() -> Iterator[ControlPlane]:
         yield own
 
 
-def watch(*namespaces: str) -> list[str]:
+def watch(*namespaces: str, executor: str = "Local") -> list[str]:
     """Arguments that make a controller watch these namespaces, by a Lease of its own for the first of them."""
     lease = ("--lease", f"jobwarden/{namespaces[0]}")
     return [
         "--kubernetes",
         "--executor",
-        "Local",
+        executor,
         *lease,
         *(part for one in namespaces for part in ("--watch-namespace", one)),
     ]

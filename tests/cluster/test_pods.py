@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import RIGHTS
+from tests.cluster.conftest import RIGHTS, watch
 from tests.harness import Warden, wait_for
 from tests.harness.controlplane import tools
 from tests.harness.manifests import Document, bare, job
@@ -38,8 +38,7 @@ class Story:
 
     def start(self, *more: str) -> None:
         """Start the controller, again if need be."""
-        where = ("--watch-namespace", self.namespace)
-        self.warden.start("--kubernetes", "--executor", "Kubernetes", "--job-image", "busybox:1.37", *where, *more)
+        self.warden.start(*watch(self.namespace, executor="Kubernetes"), "--job-image", "busybox:1.37", *more)
 
     def declare(self, name: str = "one", **spec: Any) -> None:
         """Apply a job that runs on request, and wait until it may."""

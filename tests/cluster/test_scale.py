@@ -104,7 +104,7 @@ def test_a_thousand_pods_run_once_each_although_the_controller_dies(
 ) -> None:
     """One Job for each instant and no more; nothing is lost, and only so many Jobs are kept."""
     warden = make_warden(environment=kwok.environment("controller") | {"JOBWARDEN_NAMESPACE": namespace})
-    arguments = ["--kubernetes", "--executor", "Kubernetes", "--job-image", "x", "--watch-namespace", namespace]
+    arguments = [*watch(namespace, executor="Kubernetes"), "--job-image", "x"]
     warden.start(*arguments)
     at = (datetime.now(UTC) + timedelta(seconds=20)).strftime("%Y-%m-%dT%H:%M:%SZ")
     # What a kill finds between commit and Job may run again: that is what Rerun means.
