@@ -13,6 +13,7 @@ from controller.base.metrics import Metrics
 from controller.base.tasks import Supervisor
 from controller.domain.story import StoryEvent
 from controller.kubernetes.connection import connect
+from controller.kubernetes.desk import Desk
 from controller.kubernetes.election import Election, Leases
 from controller.kubernetes.events import Recorder
 from controller.kubernetes.executor import KubernetesExecutor
@@ -48,7 +49,7 @@ def pods_of(
 
 
 class Cluster:
-    """One source of custom resources, with the writer of their status and the election of the replica that does both."""
+    """One source of custom resources, with the writer of their status, the desk for what people ask and decide with objects, and the election of who does all that."""
 
     def __init__(
         self,
@@ -61,8 +62,13 @@ class Cluster:
         instance: str,
         metrics: Metrics,
         elected: Callable[[], None],
+        owner: str,
+        wished: Callable[[], None],
     ) -> None:
-        """`instance` names this replica; `elected` is called when its turn has begun. Errors: InvalidInput for credentials that cannot be read."""
+        """`instance` names this replica to people, `owner` in the database; `elected` is called when its turn has begun, `wished` when somebody's wish has become rows.
+
+        Errors: InvalidInput for credentials that cannot be read.
+        """
 
         def id_of(key: Key) -> int | None:
             entry = desired.get(key)
@@ -78,6 +84,7 @@ class Cluster:
         self._recorder = Recorder(self._client, instance, clock, self._identify)
         leases = Leases(self._client, namespace or source.connection.namespace, name)
         self.election = Election(leases, instance, clock, self._turned)
+        self._desk = Desk(source, store, clock, owner, wished)
         self.source_loop = partial(ElectedSourceLoop, self.election, elected)
         metrics.leading(name, leads=False)
 
@@ -85,6 +92,7 @@ class Cluster:
         """Everything that runs for the cluster, but the source's own loop; and how it ends, after the jobs' last status was projected."""
         supervisor.add("election", self.election.run, restartable=True)
         supervisor.add("cluster status", self._write_status, restartable=True)
+        supervisor.add("cluster requests", self._attend, restartable=True)
         supervisor.add("events", self._recorder.run, restartable=True)
         supervisor.on_stop("cluster status", self._flush)
         supervisor.on_stop("events", self._recorder.flush)
@@ -100,6 +108,7 @@ class Cluster:
 
     def reporting(self) -> Callable[[Mapping[str, Any]], None]:
         """Takes how resources look that are about to be looked at, ours and those of other sources."""
+        self._desk.wake()
         return self._writer.reporting()
 
     def owner_of(self, namespace: str, job: str) -> Owner | None:
@@ -115,6 +124,7 @@ class Cluster:
         generations = self.source.reconciled()
         self._writer.reconciled(outcome, generations)
         if outcome.unavailable is None:
+            self._desk.open()
             for seen in self._observed.look(tuple(generations), by_path(outcome.errors), self._clock.now()):
                 self._recorder.tell(seen)
 
@@ -142,6 +152,7 @@ class Cluster:
         if not self.election.leading:
             self._writer.forget()
             self._observed.forget()
+            self._desk.shut()
 
     def _is_ours(self, key: Key) -> bool:
         """Whether a job that has an object is that object's. One who does not lead has not read what the leader applied: it knows of other sources only."""
@@ -163,11 +174,15 @@ class Cluster:
     async def _write_status(self) -> None:
         await self.election.take_turns(self._writer.run, _nothing)
 
+    async def _attend(self) -> None:
+        await self.election.take_turns(self._desk.run, _nothing)
+
     async def _flush(self) -> None:
         if self.election.leading:
             await self._writer.flush()
 
     async def _close(self) -> None:
+        await self._desk.close()
         await self._client.aclose()
         await self.source.close()
 

@@ -36,6 +36,7 @@ from controller.base.tasks import Backoff, Supervisor, Wake
 from controller.dispatch import recover, requests
 from controller.dispatch.launch import Launcher
 from controller.domain.job import ExecutorKind
+from controller.domain.requesters import ANNOTATION
 from controller.domain.story import StoryEvent, StoryKind
 from controller.executors import orphans, processes
 from controller.executors.choice import Executors
@@ -69,7 +70,6 @@ DRAIN = timedelta(seconds=30)
 """How long a stopping controller waits for what runs before it interrupts it."""
 _FLUSH = timedelta(seconds=5)
 _IDLE_LOOK_S = 0.05
-_ANNOTATION = "annotation"
 _SWITCH_S = 0.0005
 """How long a thread that computes keeps the others waiting: at Python's own 5 ms a report being made would hold up every start by as much."""
 _DISOWN_AFTER = timedelta(seconds=10)
@@ -251,6 +251,8 @@ class _Controller:
             instance=f"{self._identity.host[:100]}_{self._identity.owner}",
             metrics=self._metrics,
             elected=self._status.sweep_soon,
+            owner=self._identity.owner,
+            wished=self._poke,
         )
 
     def _make_control(self) -> ControlServer:
@@ -388,9 +390,9 @@ class _Controller:
         try:
             match intent:
                 case RunRequested(namespace, name, _):
-                    requests.trigger(tx, now, namespace, name, {}, None, _ANNOTATION)
+                    requests.trigger(tx, now, namespace, name, {}, None, ANNOTATION)
                 case CancelRequested(namespace, name, _):
-                    requests.cancel_job(tx, now, namespace, name, _ANNOTATION)
+                    requests.cancel_job(tx, now, namespace, name, ANNOTATION)
         except JobwardenError as error:
             words = f"an annotation could not be obeyed: {error}"
             news = StoryEvent(

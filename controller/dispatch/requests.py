@@ -13,6 +13,7 @@ import msgspec
 
 from controller.base import ids
 from controller.base.errors import Conflict, InvalidInput, NotFound
+from controller.domain import requesters
 from controller.domain.reasons import Reason
 from controller.domain.records import Approval, Decision, Dispatch, Hold, Job, Run
 from controller.domain.states import ENDED_RUN, ApprovalState, Cause, DispatchState
@@ -169,14 +170,23 @@ def cancel_dispatches(tx: Tx, now: datetime, waiting: Sequence[Dispatch], reason
 
 
 def approve(
-    tx: Tx, now: datetime, namespace: str, name: str, actor: str, reason: str = "", groups: Sequence[str] = ()
+    tx: Tx,
+    now: datetime,
+    namespace: str,
+    name: str,
+    actor: str,
+    reason: str = "",
+    groups: Sequence[str] = (),
+    *,
+    authorized: bool = False,
 ) -> Approval:
     """Say yes, as `actor`. When enough people have, the dispatch goes back into the queue and all its gates run again.
 
-    `name` is the approval's, or a job's with exactly one open question. Errors: NotFound; Conflict when it is decided, or not yours to decide.
+    `name` is the approval's, or a job's with exactly one open question. `authorized`: somebody else has seen to it that they may decide about this job, so that
+    `approval.approvers` does not say who may. Errors: NotFound; Conflict when it is decided, or not yours to decide.
     """
     approval = _open_question(tx, namespace, name)
-    _check_decider(approval, actor, groups)
+    _check_decider(approval, actor, groups, authorized=authorized)
     decided = (*approval.decisions, Decision(actor, approved=True, at=now, reason=reason))
     enough = sum(decision.approved for decision in decided) >= approval.required
     after = msgspec.structs.replace(
@@ -193,11 +203,19 @@ def approve(
 
 
 def reject(
-    tx: Tx, now: datetime, namespace: str, name: str, actor: str, reason: str = "", groups: Sequence[str] = ()
+    tx: Tx,
+    now: datetime,
+    namespace: str,
+    name: str,
+    actor: str,
+    reason: str = "",
+    groups: Sequence[str] = (),
+    *,
+    authorized: bool = False,
 ) -> Approval:
-    """Say no, as `actor`; one no is enough. Errors: as `approve`."""
+    """Say no, as `actor`; one no is enough. Arguments and errors: as `approve`."""
     approval = _open_question(tx, namespace, name)
-    _check_decider(approval, actor, groups, rejecting=True)
+    _check_decider(approval, actor, groups, rejecting=True, authorized=authorized)
     decided = (*approval.decisions, Decision(actor, approved=False, at=now, reason=reason))
     after = msgspec.structs.replace(approval, decisions=decided, state=ApprovalState.Rejected, decided_at=now)
     _save(tx, after)
@@ -226,17 +244,28 @@ def _open_question(tx: Tx, namespace: str, name: str) -> Approval:
     return approval
 
 
-def _check_decider(approval: Approval, actor: str, groups: Sequence[str], *, rejecting: bool = False) -> None:
+def _check_decider(
+    approval: Approval, actor: str, groups: Sequence[str], *, rejecting: bool = False, authorized: bool = False
+) -> None:
     if any(decision.by == actor for decision in approval.decisions):
         raise Conflict(f"{actor} has decided about {approval.name} already; decisions are permanent")
     allowed = {entry for entry in approval.approvers if not entry.startswith("%")}
     allowed_groups = {entry.removeprefix("%") for entry in approval.approvers if entry.startswith("%")}
-    if approval.approvers and actor not in allowed and not allowed_groups.intersection(groups):
+    listed = authorized or not approval.approvers or actor in allowed or allowed_groups.intersection(groups)
+    if not listed:
         raise Conflict(
             f"{actor} is not among the approvers of {approval.namespace}/{approval.job}: {', '.join(approval.approvers)}"
         )
-    if not rejecting and not approval.allow_self and approval.requested_by == actor:
+    # What the schedule asks for nobody has asked for.
+    if rejecting or approval.allow_self or approval.requested_by is None:
+        return
+    if approval.requested_by == actor:
         raise Conflict(f"{actor} asked for this run and approval.allowSelf is false; somebody else has to approve")
+    if requesters.is_unknown(approval.requested_by):
+        raise Conflict(
+            f"who asked for this run is not known ({approval.requested_by}) and approval.allowSelf is false, so it may have been {actor}; "
+            "reject it, and ask with `jobwarden trigger` or a RunRequest"
+        )
 
 
 def _save(tx: Tx, approval: Approval) -> None:

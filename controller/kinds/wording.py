@@ -45,6 +45,7 @@ _PATTERNS = {
     "wallTime": ("is not a wall time", "Write HH:MM, such as 06:30"),
     "absolutePath": ("is not an absolute path", "Begin it with /"),
     "url": ("is not an http or https URL", "Write it as https://HOST/PATH"),
+    "userName": ("is not a user name", "Write printable ASCII characters, as `kubectl auth whoami` shows them"),
     "actor": ("is not a user or %group", "Write a user name, or %NAME for a group"),
     "namespaceOrAll": ("is not a namespace", "Write a namespace's name, or * for all of them"),
     "labelValue": (

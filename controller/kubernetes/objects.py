@@ -1,4 +1,4 @@
-"""Objects of our kinds: listing them whole, and writing their status with server-side apply.
+"""Objects of our kinds: listing them whole, writing their status with server-side apply, making and removing those that are ours to make and remove.
 
 Everything that the API server answers becomes one of two things: an answer, or `ApiFailed` with what to do about it.
 """
@@ -16,6 +16,7 @@ from controller.base.errors import JobwardenError
 from controller.kinds.catalog import GROUP, KINDS, VERSION, Kind
 
 STATUS_MANAGER = "jobwarden-status"
+MANAGER = "jobwarden"
 _CHUNK = 500
 
 
@@ -39,6 +40,13 @@ def _resource(kind: Kind) -> type[Resource]:
 
 
 _RESOURCES = {name: _resource(kind) for name, kind in KINDS.items()}
+_ADMISSION: dict[str, Any] = {
+    kind: create_global_resource("admissionregistration.k8s.io", "v1", kind, plural)
+    for kind, plural in (
+        ("ValidatingAdmissionPolicy", "validatingadmissionpolicies"),
+        ("ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings"),
+    )
+}
 
 
 class Objects:
@@ -85,6 +93,37 @@ class Objects:
             )
         )
         return int(written.metadata.resourceVersion)
+
+    async def create(self, body: Mapping[str, Any], *, dry_run: bool = False) -> Mapping[str, Any]:
+        """Make an object of ours in its namespace; gives it as it is then. Errors: ApiFailed, 409 when there is one of that name."""
+        resource: Any = _RESOURCES[body["kind"]]
+        place = body["metadata"]["namespace"]
+        made: Mapping[str, Any] = await answered(
+            self._client.create(resource(body), namespace=place, field_manager=MANAGER, dry_run=dry_run)
+        )
+        return made
+
+    async def delete(self, kind: str, namespace: str, name: str, uid: str) -> None:
+        """Remove the object with this uid, and no other one of that name. Errors: ApiFailed, 404 when it is gone, 409 when it is another one by now."""
+        # lightkube's own `delete` has no preconditions.
+        low: Any = self._client._client  # noqa: SLF001
+        asked = low.prepare_request("delete", _RESOURCES[kind], name=name, namespace=namespace)
+        asked.data = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+
+        async def send() -> None:
+            low.raise_for_status(await low.send(low.build_adapter_request(asked)))
+
+        await answered(send())
+
+    async def admission(self, kind: str, name: str) -> Mapping[str, Any] | None:
+        """A ValidatingAdmissionPolicy or its binding; None when there is none, or when the server knows of no such thing. Errors: ApiFailed."""
+        try:
+            found: Mapping[str, Any] = await answered(self._client.get(_ADMISSION[kind], name))
+        except ApiFailed as error:
+            if error.code == 404:
+                return None
+            raise
+        return found
 
     async def close(self) -> None:
         """Let go of the connections."""

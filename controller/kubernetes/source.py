@@ -67,6 +67,11 @@ class KubernetesSource:
             self._objects = Objects(self.connection.client(), self._namespaces)
         return self._objects
 
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """Those that are watched; none: all of them."""
+        return self._namespaces
+
     async def fetch(self, known: Mapping[str, str], hint: Hint | None = None) -> Snapshot:
         """See `Source.fetch`."""
         if hint is None or hint.paths is None:

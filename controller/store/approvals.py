@@ -9,7 +9,7 @@ from sqlalchemy import func, insert, select, update
 from controller.domain.records import Approval
 from controller.domain.states import APPROVAL, ApprovalState, sources_of
 from controller.store.rows import approval_of, pack
-from controller.store.schema import approvals
+from controller.store.schema import approvals, jobs
 from controller.store.store import Tx
 
 _PENDING = approvals.c.state == ApprovalState.Pending.value
@@ -71,6 +71,13 @@ def pending_of(tx: Tx, namespace: str, job: str) -> list[Approval]:
     """Open questions about a job, oldest first."""
     query = select(approvals).where(_PENDING, approvals.c.namespace == namespace, approvals.c.job == job)
     return [approval_of(row) for row in tx.execute(query.order_by(approvals.c.created_at))]
+
+
+def pending_of_source(tx: Tx, source: str) -> list[Approval]:
+    """Open questions about the jobs of a source, oldest first."""
+    mine = select(jobs.c.id).where(jobs.c.source == source)
+    query = select(approvals).where(_PENDING, approvals.c.job_id.in_(mine)).order_by(approvals.c.created_at)
+    return [approval_of(row) for row in tx.execute(query)]
 
 
 def save(tx: Tx, approval: Approval, before: ApprovalState) -> bool:

@@ -344,6 +344,15 @@ def claim_key(tx: Tx, dispatch: Dispatch, expires_at: datetime, now: datetime) -
     return tx.execute(claim.on_conflict_do_nothing().returning(table.c.dispatch)).first() is not None
 
 
+def keep_keys(tx: Tx, keys: Collection[tuple[str, str, str]], expires_at: datetime) -> None:
+    """Remember these claims at least until then."""
+    table = idempotency_keys
+    if keys:
+        which = tuple_(table.c.namespace, table.c.job, table.c.key).in_(list(keys))
+        tx.execute(update(table).where(which, table.c.expires_at < expires_at).values(expires_at=expires_at))
+
+
 def unclaim_key(tx: Tx, dispatch: Dispatch) -> None:
     """Give a key back: no run was opened for this dispatch."""
-    tx.execute(delete(idempotency_keys).where(idempotency_keys.c.dispatch == dispatch.id))
+    table = idempotency_keys
+    tx.execute(delete(table).where(table.c.dispatch == dispatch.id, table.c.key == dispatch.key))

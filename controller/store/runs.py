@@ -114,6 +114,12 @@ def live_of_jobs(tx: Tx, job_ids: Collection[int]) -> list[Run]:
     return [run_of(row) for row in tx.execute(select(runs).where(_LIVE, runs.c.job_id.in_(job_ids)))] if job_ids else []
 
 
+def attempts(tx: Tx, job_id: int, root: str) -> list[Run]:
+    """The runs of one job in a chain, the last attempt last."""
+    query = select(runs).where(runs.c.root == root, runs.c.job_id == job_id).order_by(runs.c.attempt)
+    return [run_of(row) for row in tx.execute(query)]
+
+
 def live_in_root(tx: Tx, root: str) -> list[Run]:
     """All open runs of a chain."""
     return [run_of(row) for row in tx.execute(select(runs).where(_LIVE, runs.c.root == root))]

@@ -63,3 +63,9 @@ def disown(tx: Tx, mine: Collection[str]) -> list[str]:
             .values(blocked_reason=Reason.SourceNotServed.value, blocked_message=Reason.SourceNotServed.sentence)
         )
     return lost
+
+
+def is_owner(tx: Tx, name: str, owner: str) -> bool:
+    """Whether a source is ours at this moment; for readers, whom `owns` would make writers."""
+    query = select(sources.c.name).where(sources.c.name == name, sources.c.owner == owner)
+    return tx.execute(query).first() is not None

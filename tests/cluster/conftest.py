@@ -1,10 +1,12 @@
 """Fixtures of the cluster tests: one API server for the whole run, a namespace for each test, and a controller that watches it."""
 
 import contextlib
+import json
 import os
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import yaml
 
 from tests.harness import Warden
 from tests.harness.controlplane import ControlPlane, tools
+from tests.harness.manifests import Document, bare
+from tests.harness.waiting import wait_for
 from tests.harness.warden import ROOT
 
 _SHIPPED = list(yaml.safe_load_all((ROOT / "manifests/kubernetes/rights.yaml").read_text(encoding="utf-8")))
@@ -20,6 +24,21 @@ _PERSON = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "con
 RIGHTS: tuple[dict[str, Any], ...] = tuple(
     {**one, "subjects": [*one["subjects"], _PERSON]} if "subjects" in one else one for one in _SHIPPED
 )
+"""What is shipped, for a person of ours as well."""
+CONTROLLERS = ("system:serviceaccount:jobwarden:jobwarden", "controller")
+
+
+def admission(*controllers: str) -> list[dict[str, Any]]:
+    """The policies that are shipped, with these user names for the controllers, as whoever installs them adapts them."""
+    documents = list(yaml.safe_load_all((ROOT / "manifests/kubernetes/admission.yaml").read_text(encoding="utf-8")))
+    for one in documents:
+        for variable in one["spec"].get("variables", ()):
+            if variable["name"] == "controllers":
+                variable["expression"] = "[" + ", ".join(f"'{name}'" for name in controllers) + "]"
+    return documents
+
+
+ADMISSION = tuple(admission(*CONTROLLERS))
 """What is shipped, for a person of ours as well."""
 
 
@@ -31,8 +50,26 @@ def api() -> Iterator[ControlPlane]:
     if programs is None:
         pytest.skip("Kubernetes could not be built here; `make cluster-tools` shows why")
     with ControlPlane(Path(tempfile.gettempdir()) / f"jw-api-{run[:12]}", programs).shared() as plane:
-        plane.apply(*RIGHTS).ok()
+        # Two workers that make the same thing at once: one of them is told that it is there already.
+        wait_for(lambda: plane.apply(*RIGHTS, *ADMISSION).code == 0, "rights and policies to be installed")
+        _wait_enforced(plane)
         yield plane
+
+
+def _wait_enforced(plane: ControlPlane) -> None:
+    """The API server notices its policies a moment after they are there."""
+    probe = {
+        "apiVersion": "jobwarden.dev/v1alpha1",
+        "kind": "RunRequest",
+        "metadata": {"name": "probe", "namespace": "default"},
+        "spec": {"jobRef": {"name": "probe"}, "requestedBy": "nobody"},
+    }
+
+    def refused() -> bool:
+        asked = plane.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(probe))
+        return "requestedBy" in asked.err
+
+    wait_for(refused, "the policies to be enforced")
 
 
 @pytest.fixture
@@ -83,3 +120,24 @@ def watch(*namespaces: str, executor: str = "Local") -> list[str]:
         *lease,
         *(part for one in namespaces for part in ("--watch-namespace", one)),
     ]
+
+
+def condition(thing: Any, kind: str) -> Document:
+    """One condition of an object; empty when it is not there."""
+    conditions = (thing or {}).get("status", {}).get("conditions", [])
+    return next((one for one in conditions if one["type"] == kind), {})
+
+
+def hourly(name: str, script: str = "true", **spec: Any) -> Document:
+    """A job that does not run by itself while a test lasts."""
+    return bare(name, schedule={"cron": "0 3 1 1 *"}, shell={"script": script}, **spec)
+
+
+def verified(api: ControlPlane) -> None:
+    """Wait until the policy about requests has been there for so long that its word on new ones is believed."""
+
+    def settled() -> bool:
+        found = api.get("validatingadmissionpolicybinding", "runrequests.jobwarden.dev")
+        return datetime.now(UTC) - datetime.fromisoformat(found["metadata"]["creationTimestamp"]) > timedelta(seconds=7)
+
+    wait_for(settled, "the policy to be older than the request")

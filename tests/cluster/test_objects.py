@@ -6,21 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import watch
+from tests.cluster.conftest import condition, hourly, watch
 from tests.harness import Warden, once
 from tests.harness.controlplane import ControlPlane
 from tests.harness.manifests import Document, bare
-
-
-def condition(thing: Any, kind: str) -> Document:
-    """One condition of an object; empty when it is not there."""
-    conditions = (thing or {}).get("status", {}).get("conditions", [])
-    return next((one for one in conditions if one["type"] == kind), {})
-
-
-def hourly(name: str, script: str = "true", **spec: Any) -> Document:
-    """A job that does not run by itself while a test lasts."""
-    return bare(name, schedule={"cron": "0 3 1 1 *"}, shell={"script": script}, **spec)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from controller.kinds.models.base import Actor, Instant, Model, ParameterName
+from controller.kinds.models.base import Instant, Model, ParameterName, UserName
 from controller.kinds.models.meta import JobRef, Status
 
 
@@ -36,9 +36,9 @@ class ApprovalSpec(Model):
         None, max_length=32, description="The parameters of the run."
     )
     scheduled_for: Instant | None = Field(None, description="The instant that the run stands for.")
-    requested_by: Actor | None = Field(None, description="Who asked for the run, where somebody did.")
+    requested_by: UserName | None = Field(None, description="Who asked for the run, where somebody did.")
     message: str = Field("", max_length=1024, description="The job's own words to those who decide.")
-    decisions: dict[Actor, Decision] | None = Field(
+    decisions: dict[UserName, Decision] | None = Field(
         None, max_length=64, description="Answers by user name. Everybody may add only their own, once."
     )
 

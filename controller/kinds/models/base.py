@@ -102,4 +102,6 @@ WallTime = Annotated[str, _text(r"^([01][0-9]|2[0-3]):[0-5][0-9]$", "wallTime", 
 AbsolutePath = Annotated[str, _text(r"^/", "absolutePath", 4096)]
 Url = Annotated[str, _text(r"^https?://[^\s/?#]+[^\s]*$", "url", 2048)]
 Actor = Annotated[str, _text(r"^%?[A-Za-z0-9_][A-Za-z0-9_.@:\\+-]*$", "actor", 128)]
+# As an API server knows people: `arn:aws:sts::1:assumed-role/x`, `https://issuer#subject`, `CN` of a certificate.
+UserName = Annotated[str, _text(r"^[!-~]([ -~]*[!-~])?$", "userName", 240)]
 NamespaceOrAll = Annotated[str, _text(rf"^(\*|{_NAME})$", "namespaceOrAll", 63)]

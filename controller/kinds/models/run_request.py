@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from controller.kinds.models.base import Actor, DurationOrZero, Instant, Model, ParameterName
+from controller.kinds.models.base import DurationOrZero, Instant, Model, ParameterName, UserName
 from controller.kinds.models.meta import JobRef, Status
 
 
@@ -21,7 +21,9 @@ class RunRequestSpec(Model):
         None, description="The instant that the run stands for, when it makes up for one that was missed."
     )
     reason: str = Field("", max_length=1024, description="Why the run is wanted.")
-    requested_by: Actor | None = Field(None, description="Who asks. Required in a cluster, where admission checks it.")
+    requested_by: UserName | None = Field(
+        None, description="Who asks. Required in a cluster, where admission checks it."
+    )
     idempotency_key: str | None = Field(
         None, min_length=1, max_length=256, description="Two requests with the same key lead to one run."
     )

@@ -654,6 +654,27 @@ class TestApprovals:
         with pytest.raises(Conflict, match="allowSelf"):
             world.write(lambda tx: requests.approve(tx, world.now, "default", "deploy", "ann"))
 
+    @pytest.mark.parametrize("actor", ["annotation", "unverified", "unverified:bob"])
+    def test_nobody_approves_what_anybody_may_have_asked_for(self, world: World, actor: str) -> None:
+        """allowSelf false, and a requester that nobody has checked: it may be rejected only."""
+        world.add("deploy", approval=ApprovalPolicy(required=True, allow_self=False))
+        world.write(
+            lambda tx: requests.trigger(tx, world.now, "default", "deploy", {}, None, actor, new_id=world.new_id)
+        )
+        world.turns()
+        with pytest.raises(Conflict, match="is not known"):
+            world.write(lambda tx: requests.approve(tx, world.now, "default", "deploy", "ann", authorized=True))
+        world.write(lambda tx: requests.reject(tx, world.now, "default", "deploy", "ann"))
+        assert states(world, "deploy") == [("Cancelled", "ApprovalRejected")]
+
+    def test_what_the_schedule_asks_for_nobody_has_asked_for(self, world: World) -> None:
+        """allowSelf false does not apply; `authorized` stands in for the list of approvers."""
+        self.ask(world, allow_self=False, approvers=("somebody",))
+        with pytest.raises(Conflict, match="not among the approvers"):
+            world.write(lambda tx: requests.approve(tx, world.now, "default", "deploy", "ann"))
+        world.write(lambda tx: requests.approve(tx, world.now, "default", "deploy", "ann", authorized=True))
+        assert world.turns() == ["deploy"]
+
     @pytest.mark.parametrize(
         ("on_timeout", "runs", "state"),
         [(OnTimeout.Reject, [], ("Cancelled", "ApprovalTimedOut")), (OnTimeout.Approve, ["deploy"], ("Done", None))],
