@@ -11,11 +11,10 @@ request says; and an answer that is an error has `{error: {reason, message, hint
 
 import asyncio
 import contextlib
-import functools
 import os
 import socket
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -23,13 +22,11 @@ from aiohttp import web
 
 from controller.api.backend import Backend, News
 from controller.api.problems import answer_errors
+from controller.api.reading import Reading
 from controller.base.errors import InvalidInput
 from controller.base.people import Actor, of_uid
-from controller.domain.records import Run
-from controller.domain.states import RunState
-from controller.status import logs, views
+from controller.status import views
 
-_POLL_SECONDS = 0.2
 _DRAIN_SECONDS = 2.0
 _PEER = struct.Struct("3i")
 
@@ -39,6 +36,7 @@ class Routes:
 
     def __init__(self, backend: Backend, news: News) -> None:
         self._backend, self._news = backend, news
+        self._reading = Reading(backend)
 
     async def serve(self, listening: socket.socket) -> None:
         """Answer whoever connects to this socket, until cancelled."""
@@ -60,9 +58,7 @@ class Routes:
 
     async def _view(self, request: web.Request) -> web.StreamResponse:
         _actor(request)
-        query, now, name = views.query_of(request.query), self._backend.clock.now(), request.match_info["name"]
-        body = await self._backend.store.read(lambda tx: views.answer(tx, name, query, now))
-        return web.Response(body=body, content_type="application/json")
+        return await self._reading.view(request)
 
     async def _verb(self, request: web.Request) -> web.StreamResponse:
         actor, name = _actor(request), request.match_info["name"]
@@ -83,33 +79,7 @@ class Routes:
 
     async def _log(self, request: web.Request) -> web.StreamResponse:
         _actor(request)
-        query, name = (
-            views.query_of({"namespace": request.query.get("namespace", "default")}),
-            request.match_info["run"],
-        )
-        follow = request.query.get("follow") == "true"
-        run = await self._backend.store.read(lambda tx: logs.find(tx, query.namespace, name))
-        reader = logs.Reader(run, self._backend.log_dir, self._backend.host)
-        response = web.StreamResponse(headers={"X-Jobwarden-Note": reader.note, "X-Jobwarden-Run": run.name})
-        response.content_type = "application/octet-stream"
-        await response.prepare(request)
-        with contextlib.suppress(ConnectionResetError):
-            while follow and run.state is RunState.Running:
-                await self._send(response, reader.pieces)
-                await asyncio.sleep(_POLL_SECONDS)
-                run = await self._again(run)
-            await self._send(response, functools.partial(reader.rest, run))
-            await response.write_eof()
-        return response
-
-    async def _again(self, run: Run) -> Run:
-        return await self._backend.store.read(lambda tx: logs.find(tx, run.namespace, run.name))
-
-    async def _send(self, response: web.StreamResponse, pieces: Callable[[], Any]) -> None:
-        iterator = pieces()
-        # A disk may be slow; the loop must not wait for it.
-        while (piece := await asyncio.to_thread(next, iterator, None)) is not None:
-            await response.write(piece)
+        return await self._reading.log(request)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         _actor(request)

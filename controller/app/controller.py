@@ -256,7 +256,10 @@ class _Controller:
         )
 
     def _make_control(self) -> ControlServer:
-        backend = Backend(
+        return ControlServer(self._options.socket, self._make_backend())
+
+    def _make_backend(self) -> Backend:
+        return Backend(
             store=self._store,
             clock=self._clock,
             perform=commands.perform,
@@ -265,7 +268,6 @@ class _Controller:
             log_dir=self._options.log_dir,
             host=self._identity.host,
         )
-        return ControlServer(self._options.socket, backend)
 
     def _add_loops(self) -> None:
         supervise = self._supervisor
@@ -322,6 +324,12 @@ class _Controller:
             server = MetricsServer(self._plan.metrics_addr, self._metrics, health, self._count)
             self._supervisor.start("metrics server", server.start())
             self._supervisor.on_stop("metrics server", server.stop)
+        if self._plan.history is not None:
+            from controller.api.history_server import HistoryServer  # noqa: PLC0415
+
+            history = HistoryServer(*self._plan.history, self._make_backend())
+            self._supervisor.start("history server", history.start())
+            self._supervisor.on_stop("history server", history.stop)
         if self._options.heartbeat_url is not None:
             from controller.loops.heartbeat import Heartbeat  # noqa: PLC0415
 

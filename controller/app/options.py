@@ -69,6 +69,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str | None = None  # forced upon every resource of the sources given by arguments
     status_dir: Path | None = None
     metrics_addr: tuple[str, int] | None = None
+    history_addr: tuple[str, int] | None = None
+    history_token_file: Path | None = None
     heartbeat_url: str | None = None
     until_idle: bool = False
     run_for: timedelta | None = None

@@ -26,6 +26,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     options: RunOptions
     metrics_addr: str | None
+    history: tuple[str, int, Path] | None
     starts: int
     running: int
     log_limit: int
@@ -47,6 +48,7 @@ def read(options: RunOptions) -> Plan:
     return Plan(
         options=options,
         metrics_addr="{}:{}".format(*options.metrics_addr) if options.metrics_addr is not None else config.metrics_addr,
+        history=_history(options),
         starts=config.limits.starts,
         running=options.max_running or config.limits.running,
         log_limit=config.settings.run_log.limit,
@@ -93,12 +95,27 @@ def _defaults(options: RunOptions, config: Configuration, *, in_cluster: bool) -
 
 def _values(config: Configuration, base: Path) -> dict[str, Any]:
     """What the file says about fields of RunOptions; its relative paths count from its own folder."""
-    folders = {name: getattr(config, name) for name in ("state_dir", "log_dir", "status_dir")}
+    folders = {name: getattr(config, name) for name in ("state_dir", "log_dir", "status_dir", "history_token_file")}
     return {
         "database": config.db,
         "heartbeat_url": config.heartbeat_url,
+        "history_addr": _address(config.history_addr) if config.history_addr is not None else None,
         **{name: base / folder for name, folder in folders.items() if folder is not None},
     }
+
+
+def _history(options: RunOptions) -> tuple[str, int, Path] | None:
+    """Host, port and token. Errors: InvalidInput when it would be open to everybody."""
+    if options.history_addr is None:
+        return None
+    if options.history_token_file is None:
+        raise InvalidInput("--history-addr needs --history-token-file: whoever reaches the port could read every log")
+    return *options.history_addr, options.history_token_file
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def _configuration(path: Path) -> Configuration:

@@ -4,6 +4,7 @@ JobwardenError                    retry
 ├── InvalidInput                  never      what somebody gave cannot be used as it is
 ├── NotFound                      never      no resource, run or approval of that name
 ├── Conflict                      never      the object is no longer in the state that the request needs
+├── Forbidden                     never      who asks lacks the right, as RBAC or an admission policy says
 ├── SourceUnavailable             backoff    a folder or repository could not be read whole
 ├── StoreUnavailable              backoff    the database is gone, locked, full or read-only
 ├── StoreHeld                     never      another controller holds this SQLite file
@@ -39,6 +40,10 @@ class NotFound(JobwardenError):
 
 class Conflict(JobwardenError):
     """The object is no longer in the state that the request needs."""
+
+
+class Forbidden(JobwardenError):
+    """Who asks may not; the message says which right is missing."""
 
 
 class SourceUnavailable(JobwardenError):

@@ -33,7 +33,10 @@ def cancel(name: str | None, root: str | None, output: str) -> None:
     answer = asking.act(current(), "cancel", {"name": nouns.bare(name), "root": nouns.bare(root)})
     ended = [one["metadata"]["name"] for one in answer["items"]]
     word = "run" if answer["kind"] == "RunList" else "dispatch"
-    text = "\n".join(f"{word} {one} is being cancelled" for one in ended) or f"chain {root}: what waited is cancelled"
+    text = (
+        "\n".join(f"{word} {one} is being cancelled" for one in ended)
+        or f"{f'chain {root}' if root else name}: what waited is cancelled"
+    )
     printing.answer(answer, output, text)
 
 
@@ -114,8 +117,10 @@ def reconcile(name: str | None, output: str) -> None:
 
 def _decide(word: str, name: str, reason: str, output: str) -> None:
     answer: Any = asking.act(current(), word, {"name": nouns.bare(name), "reason": reason})
-    state, spec = answer["status"]["state"], answer["spec"]
+    # An object that was decided a moment ago has not been looked at yet.
+    state, spec = (answer.get("status") or {}).get("state", "Pending"), answer["spec"]
     agreed = sum(one["decision"] == "Approved" for one in spec["decisions"].values())
-    missing = f"; {agreed} of {spec['approvals']} have agreed" if state == "Pending" else ""
+    counted = f"{agreed} of {spec['approvals']} have agreed" if "approvals" in spec else "the decision is recorded"
+    missing = f"; {counted}" if state == "Pending" else ""
     job = spec["jobRef"]["name"]
     printing.answer(answer, output, f"approval {answer['metadata']['name']} of job {job}: {state}{missing}")

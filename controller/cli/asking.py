@@ -1,6 +1,7 @@
-"""Questions and requests to one installation: over the control socket where a controller listens, else to the database itself.
+"""Questions and requests to one installation: through an API server where a cluster is named, else over the control socket where a controller
+listens, else to the database itself.
 
-Verbs call `view`, `act` and `log`; only this module knows which way they go. Invariant: both ways give the same answer and raise the same errors.
+Verbs call `view`, `act` and `log`; only this module knows which way they go. Invariant: all ways give answers of the same shape and raise the same errors.
 """
 
 import json
@@ -19,6 +20,9 @@ from controller.store import quick
 def view(settings: Settings, name: str, /, **question: Any) -> bytes:
     """The JSON of a view. Errors: what the view raises, ControllerUnreachable, StoreUnavailable."""
     parameters = _parameters({"namespace": settings.scope, **question})
+    if settings.in_cluster:
+        seen: bytes = settings.cluster.view(name, parameters)
+        return seen
     try:
         return Client(settings.socket).get(f"/v1/views/{name}?{urlencode(parameters)}")
     except NotRunning:
@@ -33,7 +37,7 @@ def ask(settings: Settings, name: str, /, **question: Any) -> Any:
 
 def job_table(settings: Settings, name: str | None, *, wide: bool) -> Any:
     """The view `jobs` as a table; without a controller read straight from the SQLite file, because this is asked most and must be quick."""
-    file = paths.sqlite_file(settings.database)
+    file = None if settings.in_cluster else paths.sqlite_file(settings.database)
     if file is not None and not settings.socket.exists():
         lines = quick.job_lines(file, settings.scope, name)
         if lines or (lines is not None and name is None):
@@ -46,6 +50,8 @@ def job_table(settings: Settings, name: str | None, *, wide: bool) -> Any:
 def act(settings: Settings, verb: str, body: Mapping[str, Any]) -> Any:
     """Have a verb done; gives its JSON answer. Errors: what the verb raises, ControllerUnreachable, StoreUnavailable."""
     request = {"namespace": settings.scope, **{key: value for key, value in body.items() if value is not None}}
+    if settings.in_cluster:
+        return settings.cluster.act(verb, request)
     try:
         return Client(settings.socket).post(f"/v1/verbs/{verb}", request)
     except NotRunning:
@@ -54,6 +60,9 @@ def act(settings: Settings, verb: str, body: Mapping[str, Any]) -> Any:
 
 def log(settings: Settings, run: str, *, follow: bool) -> Iterator[bytes]:
     """What a run printed, exactly, in pieces; `follow` goes on until it has ended."""
+    if settings.in_cluster:
+        yield from settings.cluster.log(settings.scope, run, follow=follow)
+        return
     query = urlencode(_parameters({"namespace": settings.scope, "follow": follow}))
     client = Client(settings.socket)
     try:
@@ -62,6 +71,11 @@ def log(settings: Settings, run: str, *, follow: bool) -> Iterator[bytes]:
             note(client.note)
     except NotRunning:
         yield from _local(settings).log(settings.scope, run, follow=follow)
+
+
+def cronjob(settings: Settings, name: str) -> Any:
+    """A CronJob of the cluster that is named, or that kubectl would ask. Errors: NotFound, Forbidden, ControllerUnreachable."""
+    return settings.cluster.cronjob(settings.namespace or settings.cluster.namespace, name)
 
 
 def _parameters(question: Mapping[str, Any]) -> dict[str, str]:

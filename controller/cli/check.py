@@ -49,7 +49,7 @@ def validate(places: tuple[Path, ...], output: str) -> int:
     return NO if problems else 0
 
 
-@verb("jobwarden plan manifests/")
+@verb("jobwarden plan manifests/", local=True)
 @click.argument(
     "folders",
     metavar="PATH...",

@@ -97,12 +97,13 @@ def _status(line: bytes) -> int:
     return int(parts[1])
 
 
-def _raise(body: bytes) -> NoReturn:
+def raise_said(body: bytes) -> None:
+    """Raise the error that a controller's answer tells of; nothing, when it is no such answer."""
     try:
         said = json.loads(body)["error"]
         reason, message, hint = said["reason"], said["message"], said.get("hint", "")
     except (ValueError, KeyError, TypeError):
-        raise _unreachable(f"it gave an answer that makes no sense: {body[:200]!r}") from None
+        return
     kind = getattr(errors, str(reason), errors.JobwardenError)
     error = (
         kind(message)
@@ -112,3 +113,8 @@ def _raise(body: bytes) -> NoReturn:
     if hint:
         error.add_note(hint)
     raise error
+
+
+def _raise(body: bytes) -> NoReturn:
+    raise_said(body)
+    raise _unreachable(f"it gave an answer that makes no sense: {body[:200]!r}")

@@ -34,6 +34,9 @@ def names_of_noun(ctx: click.Context, _parameter: click.Parameter, part: str) ->
 def _names(ctx: click.Context, kind: str, part: str) -> list[str]:
     try:
         found = settings(ctx)
+        if found.in_cluster:
+            asked: list[str] = json.loads(found.cluster.view("names", {"namespace": found.scope, "kind": kind}))
+            return [name for name in asked if name.startswith(part)]
         query = urlencode({"namespace": found.scope, "kind": kind})
         offered: list[str] = json.loads(Client(found.socket, timeout=1.0).get(f"/v1/views/names?{query}"))
     except Exception:  # noqa: BLE001 - a shell that waits for a line must not get a traceback instead

@@ -62,7 +62,7 @@ def _lines(thing: Any) -> list[str]:
         lines += [f"  hint: {problem['hint']}"] if problem["hint"] else []
     if "next" in about:
         lines += ["", *account(about)]
-    for title, key in (("Requests", "requests"),):
+    for title, key in (("Requests", "requests"), ("Events", "events")):
         if entries := about.get(key):
             rows = [[str(cell) for cell in one.values()] for one in entries]
             lines += ["", f"{title}:", *(f"  {line}" for line in align([], rows))]

@@ -13,7 +13,7 @@ import click
 from controller.base.errors import JobwardenError
 from controller.cli.failures import BROKEN_PIPE, INTERRUPTED, report, report_usage
 from controller.cli.lazy import LazyGroup, Verb
-from controller.cli.settings import database_option, namespace_option
+from controller.cli.settings import Settings, place_options
 
 VERBS = {
     "run": Verb("controller.cli.run", "run", "Run the controller on manifests."),
@@ -34,6 +34,7 @@ VERBS = {
     "hold": Verb("controller.cli.act", "hold", "Pause a job until it is released."),
     "release": Verb("controller.cli.act", "release", "Lift the hold of a job."),
     "reconcile": Verb("controller.cli.act", "reconcile", "Read a source again now."),
+    "import": Verb("controller.cli.importing", "import_", "Turn CronJobs of Kubernetes into manifests."),
     "db": Verb("controller.cli.db", "db", "Upgrade, back up, restore or check the database."),
     "schema": Verb("controller.cli.schema", "schema", "Write the schemas of the resources."),
     "completion": Verb("controller.cli.completion", "completion", "Print a completion script for a shell."),
@@ -47,8 +48,7 @@ VERBS = {
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Example: jobwarden run manifests/",
 )
-@database_option
-@namespace_option
+@place_options
 def jobwarden() -> None:
     """Declarative jobs: YAML in, runs out, and an account of every one of them.
 
@@ -56,11 +56,11 @@ def jobwarden() -> None:
     """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; gives its exit code."""
+def main(arguments: Sequence[str] | None = None, *, program: str = "jobwarden", cluster: bool = False) -> int:
+    """Run the command; gives its exit code. `cluster`: verbs ask a cluster unless they are told otherwise."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = jobwarden.main(given, prog_name="jobwarden", standalone_mode=False)
+        code = jobwarden.main(given, prog_name=program, standalone_mode=False, obj=Settings(cluster=cluster))
         sys.stdout.flush()
     except click.UsageError as error:
         return report_usage(error, given)

@@ -17,7 +17,16 @@ from controller.cli.settings import current, verb
 from controller.cli.story import teller
 from controller.cli.types import address, duration
 
-_CONFIGURABLE = ("state_dir", "log_dir", "status_dir", "metrics_addr", "heartbeat_url", "max_running")
+_CONFIGURABLE = (
+    "state_dir",
+    "log_dir",
+    "status_dir",
+    "metrics_addr",
+    "history_addr",
+    "history_token_file",
+    "heartbeat_url",
+    "max_running",
+)
 _LEASE = re.compile(r"([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/)?[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _GIT_ONLY = ("branch", "tag", "commit", "path", "interval")
 
@@ -28,7 +37,8 @@ jobwarden run manifests/
 jobwarden run --git https://example.org/jobs.git --branch main --path jobs/ --interval 1m
 jobwarden run --kubernetes --executor Kubernetes --job-image busybox:1.37 --watch-namespace team-a
 jobwarden run manifests/ --until-idle --log-format json
-"""
+""",
+    local=True,
 )
 @click.argument("folders", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--git", metavar="URL", help="Read manifests from a Git repository.")
@@ -85,6 +95,18 @@ jobwarden run manifests/ --until-idle --log-format json
     help="Write the status of every resource as YAML files into this folder.",
 )
 @click.option("--metrics-addr", type=address, metavar="HOST:PORT", help="Serve /metrics, /healthz and /readyz there.")
+@click.option(
+    "--history-addr",
+    type=address,
+    metavar="HOST:PORT",
+    help="Serve history and logs there, read-only, to verbs that come through an API server.",
+)
+@click.option(
+    "--history-token-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The token that they have to know, of 16 characters or more.",
+)
 @click.option("--heartbeat-url", metavar="URL", help="Ping this URL while everything works.")
 @click.option("--until-idle", is_flag=True, help="End once nothing runs, waits or will ever be due.")
 @click.option("--for", "run_for", type=duration, metavar="DURATION", help="Drain and end after this time.")
@@ -108,6 +130,7 @@ def run(folders: tuple[Path, ...], **given: Any) -> int:
 
 def options_of(folders: tuple[Path, ...], given: dict[str, Any]) -> RunOptions:
     """The options that the arguments mean. Errors: click.UsageError when they contradict each other, InvalidInput for the database."""
+    given["kube_context"] = given["kube_context"] or current().context
     git, kubernetes = _git(given), _kubernetes(given)
     if not folders and git is None and kubernetes is None and given["config"] is None:
         error = click.UsageError("nothing to run: no source of manifests is given", click.get_current_context())
@@ -138,6 +161,8 @@ def options_of(folders: tuple[Path, ...], given: dict[str, Any]) -> RunOptions:
         namespace=current().namespace,
         status_dir=_absolute(given["status_dir"]),
         metrics_addr=given["metrics_addr"],
+        history_addr=given["history_addr"],
+        history_token_file=_absolute(given["history_token_file"]),
         heartbeat_url=given["heartbeat_url"],
         until_idle=given["until_idle"],
         run_for=given["run_for"],

@@ -55,12 +55,15 @@ def trigger(name: str, parameters: tuple[tuple[str, str], ...], output: str, **a
         "scheduledFor": instant_.isoformat() if instant_ else None,
     }
     dispatch = asking.act(current(), "trigger", body)
-    identity, status = dispatch["metadata"]["name"], dispatch["status"]
-    if status["state"] == "Skipped":
+    identity, status = dispatch["metadata"]["name"], dispatch.get("status") or {}
+    request = dispatch["kind"] == "RunRequest"
+    if status.get("state") == "Skipped":
         printing.answer(dispatch, output, f"dispatch {identity} is Skipped: {status['message'] or status['reason']}")
         return 0 if status["reason"] == "DuplicateKey" else NO
     if not asked["wait"]:
-        printing.answer(dispatch, output, f"dispatch {identity} of job {dispatch['spec']['job']} is Pending")
+        what = f"run request {identity}" if request else f"dispatch {identity}"
+        text = f"{what} of job {nouns.bare(name)} is {'made' if request else 'Pending'}"
+        printing.answer(dispatch, output, text)
         return 0
     return _wait(current(), identity, output)
 
@@ -69,14 +72,15 @@ def _wait(settings: Settings, dispatch: str, output: str) -> int:
     """Follow a dispatch to the end of its last attempt; gives the exit code."""
     pause, said = _SHORTEST_SECONDS, ""
     while not (outcome := asking.ask(settings, "outcome", name=dispatch))["ended"]:
-        waits = f"{outcome['state']}: {outcome['message'] or outcome['reason']}" if outcome["reason"] else ""
+        why = outcome["message"] or outcome["reason"]
+        waits = f"{outcome['state']}: {why}" if why and why != outcome["state"] else ""
         if waits and waits != said and outcome["run"] is None:
             note(f"waiting: {waits}")
             said = waits
         time.sleep(pause)
         pause = min(pause * 1.3, _LONGEST_SECONDS)
-    ended = outcome["run"] or f"dispatch {dispatch}"
-    if output in printing.DOCUMENTS and outcome["run"]:
+    ended = outcome["run"] or f"{'run request' if settings.in_cluster else 'dispatch'} {dispatch}"
+    if output in printing.DOCUMENTS and outcome["run"] and not settings.in_cluster:
         printing.show(asking.view(settings, "runs", name=outcome["run"]), output)
     elif output in printing.DOCUMENTS:
         printing.show(json.dumps(outcome).encode(), output)

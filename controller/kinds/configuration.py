@@ -121,6 +121,8 @@ class Configuration(_Record, frozen=True):
     log_dir: str | None = None
     status_dir: str | None = None
     metrics_addr: str | None = None
+    history_addr: str | None = None
+    history_token_file: str | None = None
     heartbeat_url: str | None = msgspec.field(default=None, name="heartbeatURL")
     limits: Limits = Limits()
     settings: Settings = Settings()
@@ -161,8 +163,11 @@ def _rules(document: Spec) -> list[Finding]:
             message = "the URL carries a password, and files carry no secrets"
             hint = "Use a credential helper or an SSH key; git finds them by itself"
             findings.append(Finding(f"/sources/{index}/git/url", Reason.InvalidValue, message, hint))
-    if "metricsAddr" in document and int(document["metricsAddr"].rpartition(":")[2]) > 65535:
-        findings.append(Finding("/metricsAddr", Reason.OutOfRange, "a port is at most 65535", "Write HOST:PORT"))
+    findings.extend(
+        Finding(f"/{name}", Reason.OutOfRange, "a port is at most 65535", "Write HOST:PORT")
+        for name in ("metricsAddr", "historyAddr")
+        if name in document and int(document[name].rpartition(":")[2]) > 65535
+    )
     return findings
 
 

@@ -1,32 +1,26 @@
-"""Where the API server is, and who we are there: found where kubectl finds it, except that KUBECONFIG names one file and no proxy is used.
+"""The API server as a controller talks to it; `kubeconfig` finds it where kubectl does, except that no proxy is used.
 
-In a Pod it is the service account; elsewhere `KUBECONFIG` or `~/.kube/config`, with `--context` to choose among its contexts. One `Connection` serves both
-clients: lightkube's for what we ask and write, kopf's for what we watch.
+One `Connection` serves both clients: lightkube's for what we ask and write, kopf's for what we watch.
 """
 
 import asyncio
-import json
 import logging
-import os
-import subprocess
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import kopf
 from lightkube import AsyncClient
 from lightkube.config import client_adapter
-from lightkube.config.kubeconfig import DEFAULT_KUBECONFIG, KubeConfig, SingleConfig
-from lightkube.config.models import User, UserExec
+from lightkube.config.kubeconfig import SingleConfig
+from lightkube.config.models import User
 from lightkube.core.exceptions import ConfigError
 
 from controller.base.errors import InvalidInput, SourceUnavailable
+from controller.kubernetes import kubeconfig
 
-_EXEC_SECONDS = 30
 _ANSWER_SECONDS = 30.0
 _KEPT = 16
-_EXEC_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 
 
 class Connection:
@@ -95,57 +89,13 @@ class Connection:
             except OSError as error:
                 raise SourceUnavailable(f"the token for {self.server} cannot be read: {error}") from error
         if user.token is None and user.exec is not None:
-            return _token_of(user.exec)
+            return kubeconfig.token_of(user.exec)
         return user.token, None
 
 
 def connect(context: str | None = None) -> Connection:
     """The connection that kubectl would use. Errors: InvalidInput saying what is missing and where it was looked for."""
-    try:
-        config = KubeConfig.from_service_account() if context is None and _in_pod() else _from_file()
-        chosen = config.get(context)
-    except (ConfigError, OSError, KeyError, ValueError) as error:
-        where = os.environ.get("KUBECONFIG", DEFAULT_KUBECONFIG)
-        raise InvalidInput(
-            f"no Kubernetes API server can be found: {error} (looked at {where}; set KUBECONFIG, or name a --context)"
-        ) from error
-    if chosen is None:
-        raise InvalidInput(f"the kubeconfig has no context {context!r}")
-    # lightkube wants somebody to be; nobody in particular is somebody without credentials.
-    return Connection(chosen._replace(user=chosen.user or User()))
-
-
-def _in_pod() -> bool:
-    return "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ
-
-
-def _from_file() -> KubeConfig:
-    return KubeConfig.from_file(os.environ.get("KUBECONFIG") or DEFAULT_KUBECONFIG)
-
-
-def _token_of(plugin: UserExec) -> tuple[str | None, datetime | None]:
-    """The token that a credential plug-in gives, and when it ends. Source: KEP-541. Errors: SourceUnavailable."""
-    if plugin.apiVersion not in _EXEC_VERSIONS:
-        raise SourceUnavailable(f"credential plug-ins of version {plugin.apiVersion} are not known here")
-    environment = os.environ | {variable.name: variable.value for variable in plugin.env or ()}
-    info = {"apiVersion": plugin.apiVersion, "kind": "ExecCredential", "spec": {"interactive": False}}
-    try:
-        done = subprocess.run(
-            [plugin.command, *(plugin.args or ())],
-            env=environment | {"KUBERNETES_EXEC_INFO": json.dumps(info)},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=True,
-            timeout=_EXEC_SECONDS,
-        )
-        status: dict[str, Any] = json.loads(done.stdout)["status"]
-        ends = status.get("expirationTimestamp")
-        return status.get("token"), datetime.fromisoformat(ends) if ends else None
-    except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
-        # What a plug-in prints may be a credential.
-        raise SourceUnavailable(
-            f"the credential plug-in {plugin.command} gave no token: {type(error).__name__}"
-        ) from None
+    return Connection(kubeconfig.find(context))
 
 
 async def credentials_of(connection: Connection) -> kopf.ConnectionInfo:

@@ -184,6 +184,15 @@ class ControllerConfiguration(Model):
     metrics_addr: (
         Annotated[str, Field(max_length=261, pattern=r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]*):[0-9]{1,5}$")] | None
     ) = Field(None, description="HOST:PORT for /metrics, /healthz and /readyz. Default: none.")
+    history_addr: (
+        Annotated[str, Field(max_length=261, pattern=r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]*):[0-9]{1,5}$")] | None
+    ) = Field(
+        None,
+        description="HOST:PORT where verbs that come through an API server read history and logs; needs `historyTokenFile`. Default: none.",
+    )
+    history_token_file: Path | None = Field(
+        None, description="File with the token that they have to know, of 16 characters or more."
+    )
     heartbeat_url: Url | None = Field(
         None, alias="heartbeatURL", description="URL that is asked regularly, but only while the controller works."
     )
