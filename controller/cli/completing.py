@@ -13,6 +13,8 @@ from controller.cli.client import Client
 from controller.cli.nouns import known, noun_of
 from controller.cli.settings import settings
 
+_SECONDS = 1.0
+
 Completer = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
@@ -35,10 +37,11 @@ def _names(ctx: click.Context, kind: str, part: str) -> list[str]:
     try:
         found = settings(ctx)
         if found.in_cluster:
+            found.patience = _SECONDS
             asked: list[str] = json.loads(found.cluster.view("names", {"namespace": found.scope, "kind": kind}))
             return [name for name in asked if name.startswith(part)]
         query = urlencode({"namespace": found.scope, "kind": kind})
-        offered: list[str] = json.loads(Client(found.socket, timeout=1.0).get(f"/v1/views/names?{query}"))
+        offered: list[str] = json.loads(Client(found.socket, timeout=_SECONDS).get(f"/v1/views/names?{query}"))
     except Exception:  # noqa: BLE001 - a shell that waits for a line must not get a traceback instead
         return []
     return [name for name in offered if name.startswith(part)]

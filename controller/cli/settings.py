@@ -28,6 +28,7 @@ class Settings:
         self.controller_namespace: str | None = None
         self.namespace: str | None = None
         self.all_namespaces = False
+        self.patience = 60.0  # seconds that an API server has for an answer
         self._cluster = cluster
 
     @property
@@ -60,7 +61,7 @@ class Settings:
         # A third of a second of clients that other verbs do not owe.
         from controller.cli.cluster import Cluster  # noqa: PLC0415
 
-        return Cluster(self.context, self.controller_namespace)
+        return Cluster(self.context, self.controller_namespace, self.patience)
 
     @property
     def socket(self) -> Path:

@@ -51,7 +51,7 @@ class Api:
         logging.getLogger("httpx2").setLevel(logging.WARNING)
         try:
             # Proxies and certificates of the environment are for other servers than this one.
-            parameters = ConnectionParams(timeout=httpx2.Timeout(timeout, connect=10.0), trust_env=False)
+            parameters = ConnectionParams(timeout=httpx2.Timeout(timeout, connect=min(timeout, 10.0)), trust_env=False)
             self._client: Any = Client(_with_token(config), parameters)
         except (OSError, ValueError, ConfigError) as error:
             raise InvalidInput(f"the connection to {config.cluster.server} cannot be made: {error}") from error
