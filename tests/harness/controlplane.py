@@ -157,7 +157,7 @@ class ControlPlane:
     # Life
 
     def _begin(self) -> None:
-        ports = {"etcd": _free_port(), "peer": _free_port(), "api": _free_port()}
+        ports = self._allot()
         key = self.folder / "service-account.key"
         if not key.exists():
             subprocess.run(
@@ -173,6 +173,9 @@ class ControlPlane:
         self._wait_ready()
         if self._definitions:
             self.install_definitions()
+
+    def _allot(self) -> dict[str, int]:
+        return {"etcd": _free_port(), "peer": _free_port(), "api": _free_port()}
 
     def install_definitions(self) -> None:
         """What a user does first."""
@@ -204,9 +207,11 @@ class ControlPlane:
         )
 
     def _start_api(self, ports: dict[str, int]) -> int:
+        return self._start("kube-apiserver", *self._api_arguments(ports))
+
+    def _api_arguments(self, ports: dict[str, int]) -> tuple[str, ...]:
         key = self.folder / "service-account.key"
-        return self._start(
-            "kube-apiserver",
+        return (
             f"--etcd-servers=http://127.0.0.1:{ports['etcd']}",
             "--bind-address=127.0.0.1",
             f"--secure-port={ports['api']}",
