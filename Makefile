@@ -6,7 +6,7 @@ BIN := .venv/bin
 WORKERS ?= 6
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types layers stale unit fast generate bench bench-quick interpreters cluster-tools clean
+.PHONY: help run test check lint types layers stale unit fast generate bench bench-quick interpreters cluster cluster-down cluster-tools clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -46,6 +46,12 @@ bench: .venv/installed-dev ## Measure beside limits and rivals; prints ratios
 
 bench-quick: .venv/installed-dev ## The same with fewer rounds
 	$(BIN)/python -m tests.performance --quick
+
+cluster: .venv/installed-dev ## A throwaway Kubernetes on this machine with jobwarden installed from the chart (Linux, root)
+	@$(BIN)/python -m tests.cluster.throwaway up
+
+cluster-down: .venv/installed-dev ## End it
+	@$(BIN)/python -m tests.cluster.throwaway down
 
 cluster-tools: ## Build kube-apiserver, kubectl, kwok and the rest into a cache folder (some minutes, once)
 	@tests/cluster/tools all

@@ -1,4 +1,4 @@
-"""The parts of README.md and ARCHITECTURE.md that follow from the code: `python -m tests.contract.generate` writes them, a test compares them.
+"""The parts of README.md and ARCHITECTURE.md that follow from the code, and the chart's copies: `python -m tests.contract.generate` writes them, tests compare them.
 
 A block stands between `<!-- generated: NAME -->` and `<!-- end -->`; `BLOCKS` says who makes it. Invariant: the same code gives the same text.
 """
@@ -161,8 +161,30 @@ def names(text: str) -> list[str]:
     return [match["name"] for match in _BLOCK.finditer(text)]
 
 
+CHART = ROOT / "charts/jobwarden"
+
+
+def copies() -> dict[Path, str]:
+    """What the chart holds of other folders, as a chart can read its own files only: path of the copy to text."""
+    found = {CHART / "files/crds" / path.name: path for path in sorted((ROOT / "crds").glob("*.yaml"))}
+    found[CHART / "files/admission.yaml"] = ROOT / "manifests/kubernetes/admission.yaml"
+    return {copy: path.read_text() for copy, path in found.items() if path.exists()}
+
+
+def stale_copies() -> list[Path]:
+    """Copies that are missing, different or left over."""
+    expected = copies()
+    left = [path for path in (CHART / "files/crds").glob("*") if path not in expected]
+    return [path for path, text in expected.items() if not path.exists() or path.read_text() != text] + left
+
+
 def main() -> None:
-    """Write the documents anew."""
+    """Write the documents and the copies anew."""
+    for path in stale_copies():
+        path.unlink(missing_ok=True)
+        if path in copies():
+            path.write_text(copies()[path])
+            sys.stdout.write(f"{path.relative_to(ROOT)} was refreshed\n")
     for name in DOCUMENTS:
         path = ROOT / name
         before = path.read_text()

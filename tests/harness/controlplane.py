@@ -107,6 +107,21 @@ class ControlPlane:
         )
         return Result(("kubectl", *arguments), done.returncode, done.stdout, done.stderr)
 
+    def helm(self, *arguments: str, deadline: float = 300) -> Result:
+        """One helm command as admin. Errors: AssertionError where helm cannot be had."""
+        programs = tools("helm")
+        assert programs is not None, "helm could not be installed; `tests/cluster/tools helm` shows why"
+        done = subprocess.run(
+            [programs / "helm", *arguments],
+            env=self.environment() | {"PATH": os.defpath, "HOME": str(self.folder)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=deadline,
+        )
+        return Result(("helm", *arguments), done.returncode, done.stdout, done.stderr)
+
     def apply(self, *documents: Any, namespace: str | None = None) -> Result:
         """`kubectl apply` of documents; a string is given as it is."""
         text = "---\n".join(

@@ -12,16 +12,15 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import yaml
 
 from tests.harness.controlplane import ControlPlane, _free_port, _lives
 from tests.harness.waiting import wait_for
-from tests.harness.warden import ROOT, Result
+from tests.harness.warden import ROOT
 
 ADDRESS = "10.244.0.1"
 """The node's, as Pods see it: that of the bridge that they hang on."""
@@ -74,19 +73,6 @@ class Node(ControlPlane):
 
     # Asking
 
-    def helm(self, *arguments: str, deadline: float = 300) -> Result:
-        """One helm command as admin."""
-        done = subprocess.run(
-            [self._bin / "helm", *arguments],
-            env=self.environment() | {"PATH": _PATH, "HOME": str(self.folder)},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=deadline,
-        )
-        return Result(("helm", *arguments), done.returncode, done.stdout, done.stderr)
-
     def load(self, archive: Path, *names: str) -> None:
         """Put an image onto the node, under these names too."""
         printed = self._ctr("images", "import", str(archive)).stdout
@@ -126,6 +112,15 @@ class Node(ControlPlane):
         return f"https://localhost:{self._ports()['door']}"
 
     # Life
+
+    def start(self) -> None:
+        """Start it, and leave it running when this process ends; `stop` ends it."""
+        self.folder.mkdir(parents=True)
+        self._begin()
+
+    def is_running(self) -> bool:
+        """Whether it was started and answers."""
+        return self._known.exists() and self._is_ready()
 
     @property
     def _net(self) -> str:
@@ -224,7 +219,14 @@ class Node(ControlPlane):
             "routes": [{"dst": "0.0.0.0/0"}],
             "dataDir": str(self.folder / "ipam"),
         }
-        bridge = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": False, "hairpinMode": True, "ipam": ipam}
+        bridge = {
+            "type": "bridge",
+            "bridge": "cni0",
+            "isGateway": True,
+            "ipMasq": False,
+            "hairpinMode": True,
+            "ipam": ipam,
+        }
         return {"cniVersion": "0.4.0", "name": self._net, "plugins": [bridge]}
 
     def _containerd_settings(self) -> str:
@@ -378,7 +380,7 @@ runtime_type = "io.containerd.runc.v2"
     def _sweep(self) -> None:
         """What Kubernetes leaves outside of the folders that it is given."""
         for link in Path("/var/log/containers").glob("*.log"):
-            if link.is_symlink() and str(self.folder) in os.readlink(link):
+            if link.is_symlink() and str(self.folder) in str(link.readlink()):
                 link.unlink()
         for result in Path("/var/lib/cni/results").glob(f"{self._net}-*"):
             result.unlink()

@@ -1,0 +1,141 @@
+{{- define "jobwarden.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" -}}
+{{- end }}
+
+{{- define "jobwarden.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- else if contains (include "jobwarden.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "jobwarden.name" .) | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+{{- end }}
+
+{{- define "jobwarden.selector" -}}
+app.kubernetes.io/name: {{ include "jobwarden.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "jobwarden.labels" -}}
+{{ include "jobwarden.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{- define "jobwarden.account" -}}
+{{- default (ternary (include "jobwarden.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name -}}
+{{- end }}
+
+{{- define "jobwarden.image" -}}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
+{{- end }}
+
+{{- define "jobwarden.claim" -}}
+{{- default (printf "%s-data" (include "jobwarden.fullname" .)) .Values.database.sqlite.existingClaim -}}
+{{- end }}
+
+{{- define "jobwarden.strategy" -}}
+{{- default (ternary "RollingUpdate" "Recreate" (ne .Values.database.postgresql.existingSecret "")) .Values.strategy -}}
+{{- end }}
+
+{{/* Restricted Pod Security, for every container of the chart. */}}
+{{- define "jobwarden.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{- define "jobwarden.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{/* What values.schema.json cannot say, with words. */}}
+{{- define "jobwarden.check" -}}
+{{- if not .Values.database.postgresql.existingSecret -}}
+{{- if gt (int .Values.replicas) 1 -}}
+{{- fail "replicas: several controllers need PostgreSQL; set database.postgresql.existingSecret, or replicas to 1" -}}
+{{- end -}}
+{{- if eq .Values.strategy "RollingUpdate" -}}
+{{- fail "strategy: RollingUpdate has two controllers at a time, which needs PostgreSQL; set database.postgresql.existingSecret, or leave strategy empty" -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.database.sqlite.ephemeral .Values.database.sqlite.existingClaim -}}
+{{- fail "database.sqlite: ephemeral and existingClaim exclude each other" -}}
+{{- end -}}
+{{- end }}
+
+{{/* jobwarden.yaml */}}
+{{- define "jobwarden.configuration" -}}
+apiVersion: jobwarden.dev/v1alpha1
+kind: ControllerConfiguration
+{{- with .Values.limits }}
+limits:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+sources:
+  - name: kubernetes
+    kubernetes:
+      namespaces: {{ toJson .Values.watch.namespaces }}
+{{- $image := default (include "jobwarden.image" .) .Values.jobs.image }}
+{{- $ours := dict "executors" .Values.executors "image" $image "pods" .Values.pods }}
+settings:
+  {{- toYaml (merge $ours (deepCopy .Values.settings)) | nindent 2 }}
+{{- end }}
+
+{{/* What the controller may do where it watches. Keep manifests/kubernetes/rights.yaml the same. */}}
+{{- define "jobwarden.rules" -}}
+- apiGroups: [jobwarden.dev]
+  resources: [scheduledjobs, resourcepools, notificationtargets]
+  verbs: [get, list, watch]
+- apiGroups: [jobwarden.dev]
+  resources: [scheduledjobs/status, resourcepools/status, notificationtargets/status, runrequests/status, approvals/status]
+  verbs: [patch]
+- apiGroups: [jobwarden.dev]
+  resources: [runrequests]
+  verbs: [get, list, watch, delete]
+- apiGroups: [jobwarden.dev]
+  resources: [approvals]
+  verbs: [get, list, watch, create, delete]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- if has "Kubernetes" .Values.executors }}
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
+# Made for a run and removed with it; none is ever read.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create, delete]
+{{- end }}
+{{- end }}
+
+{{- define "jobwarden.clusterRules" -}}
+- apiGroups: [jobwarden.dev]
+  resources: [clusterresourcepools, clusternotificationtargets]
+  verbs: [get, list, watch]
+- apiGroups: [jobwarden.dev]
+  resources: [clusterresourcepools/status, clusternotificationtargets/status]
+  verbs: [patch]
+{{- end }}
+
+{{- define "jobwarden.subject" -}}
+- kind: ServiceAccount
+  name: {{ include "jobwarden.account" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end }}

@@ -1,0 +1,350 @@
+"""The chart, against a real API server: what it renders is accepted, what it grants is what is needed, and it installs, upgrades and goes. Pods that run are in node/."""
+
+import contextlib
+import json
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.harness import Warden, job, wait_for
+from tests.harness.controlplane import ControlPlane, tools
+from tests.harness.warden import ROOT
+
+CHART = ROOT / "charts/jobwarden"
+DEFINITIONS = sorted(
+    path.name.removeprefix("jobwarden.dev_").removesuffix(".yaml") for path in (ROOT / "crds").iterdir()
+)
+
+# Enough of the Prometheus operator for the API server to judge a ServiceMonitor.
+_SERVICE_MONITOR = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "servicemonitors.monitoring.coreos.com"},
+    "spec": {
+        "group": "monitoring.coreos.com",
+        "names": {"kind": "ServiceMonitor", "plural": "servicemonitors", "singular": "servicemonitor"},
+        "scope": "Namespaced",
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+            }
+        ],
+    },
+}
+
+_EVERYTHING = {
+    "image": {"repository": "registry.example/team/jobwarden", "tag": "1.2.3", "pullPolicy": "Always"},
+    "imagePullSecrets": [{"name": "pull"}],
+    "executors": ["Kubernetes", "Local"],
+    "jobs": {"image": "registry.example/tools:7"},
+    "pods": {"allow": {"hostPaths": True, "serviceAccounts": ["deployer"]}},
+    "settings": {"allowEnv": ["TOKEN"], "runLog": {"limit": "1Mi"}},
+    "limits": {"running": 12},
+    "replicas": 3,
+    "database": {"postgresql": {"existingSecret": "database", "key": "uri"}},
+    "admission": {"controllers": ["system:serviceaccount:elsewhere:jobwarden"]},
+    "serviceAccount": {"name": "somebody", "annotations": {"a": "b"}},
+    "metrics": {"port": 8080, "serviceMonitor": {"enabled": True, "interval": "10s", "labels": {"release": "p"}}},
+    "networkPolicy": {
+        "enabled": True,
+        "from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
+        "egress": [{"ports": [{"port": 443}]}],
+    },
+    "podDisruptionBudget": {"enabled": True, "maxUnavailable": "50%"},
+    "resources": {"requests": {"cpu": 1}, "limits": {"memory": "1Gi"}},
+    "nodeSelector": {"disk": "ssd"},
+    "tolerations": [{"key": "a", "operator": "Exists"}],
+    "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
+    "topologySpreadConstraints": [
+        {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "ScheduleAnyway"}
+    ],
+    "priorityClassName": "system-cluster-critical",
+    "podAnnotations": {"note": "x"},
+    "podLabels": {"team": "x"},
+    "extraEnv": [{"name": "TOKEN", "value": "t"}],
+    "extraVolumes": [{"name": "more", "emptyDir": {}}],
+    "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}],
+}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "as shipped": {},
+    "everything": _EVERYTHING,
+    "a claim that is there": {"database": {"sqlite": {"existingClaim": "mine"}}},
+    "ephemeral": {"database": {"sqlite": {"ephemeral": True}}, "executors": ["Local"]},
+    "another's account": {"serviceAccount": {"create": False, "name": "theirs"}, "rbac": {"aggregate": False}},
+    "named": {"fullnameOverride": "warden", "networkPolicy": {"enabled": True}, "metrics": {"port": 9999}},
+}
+
+
+@pytest.fixture(autouse=True)
+def _helm() -> None:
+    if tools("helm") is None:
+        pytest.skip("helm could not be installed here; `tests/cluster/tools helm` shows why")
+
+
+@contextlib.contextmanager
+def _own_plane(*, definitions: bool) -> Iterator[ControlPlane]:
+    """A server on which nothing of ours is, but the definitions if asked for."""
+    programs = tools("api")
+    if programs is None:
+        pytest.skip("Kubernetes could not be built here; `make cluster-tools` shows why")
+    folder = Path(tempfile.gettempdir()) / f"jw-api-{uuid.uuid4().hex[:12]}"
+    with ControlPlane(folder, programs, definitions=definitions) as own:
+        yield own
+
+
+@pytest.fixture(scope="module")
+def released() -> Iterator[ControlPlane]:
+    """A server with a release that watches two namespaces."""
+    with _own_plane(definitions=False) as plane:
+        for name in ("team-a", "team-b", "other"):
+            plane.kubectl("create", "namespace", name).ok()
+        plane.helm("install", *_release(), "--create-namespace", "--set", "watch.namespaces={team-a,team-b}").ok()
+        wait_for(lambda: plane.kubectl("explain", "sjob").code == 0, "the kinds to be known")
+        yield plane
+
+
+def values(folder: Path, said: dict[str, Any]) -> str:
+    """A file of values."""
+    path = folder / "values.json"
+    path.write_text(json.dumps(said))
+    return f"--values={path}"
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_object_is_accepted(api: ControlPlane, namespace: str, tmp_path: Path, name: str) -> None:
+    """An API server takes whatever the chart renders, in a dry run, with no field that it does not know."""
+    api.apply(_SERVICE_MONITOR).ok()
+    api.kubectl("wait", "--for=condition=Established", "crd/servicemonitors.monitoring.coreos.com").ok()
+    said = VARIANTS[name] | {"watch": {"namespaces": [namespace] if name == "everything" else []}}
+    rendered = api.helm("template", "release", str(CHART), "--namespace", namespace, values(tmp_path, said)).ok().out
+    documents = [one for one in yaml.safe_load_all(rendered) if one]
+    kinds = [one["kind"] for one in documents]
+    assert kinds.count("CustomResourceDefinition") == len(DEFINITIONS)
+    assert ("ServiceMonitor" in kinds, "NetworkPolicy" in kinds) == (
+        name == "everything",
+        name in ("everything", "named"),
+    )
+    # In a dry run nobody makes the account that a Pod names.
+    api.apply(*(one for one in documents if one["kind"] == "ServiceAccount"), namespace=namespace).ok()
+    applied = api.kubectl(
+        *("apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict"),
+        *("-n", namespace, "-f", "-"),
+        stdin=rendered,
+    )
+    assert applied.code == 0, applied.text
+    assert len(applied.out.splitlines()) == len(kinds)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_its_pods_pass_the_restricted_standard(api: ControlPlane, namespace: str, tmp_path: Path, name: str) -> None:
+    """A namespace that enforces Pod Security "restricted" takes the controller's Pod and that of `helm test`."""
+    api.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted").ok()
+    rendered = api.helm("template", "release", str(CHART), "-n", namespace, values(tmp_path, VARIANTS[name])).ok().out
+    pods = list(_pods(yaml.safe_load_all(rendered)))
+    assert len(pods) == 2
+    api.kubectl("create", "serviceaccount", "default", "-n", namespace).ok()
+    for number, pod in enumerate(pods):
+        # Accounts and priorities of their own are not there; the standard is about the rest.
+        spec = {key: value for key, value in pod.items() if key not in ("serviceAccountName", "priorityClassName")}
+        body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"pod-{number}"}, "spec": spec}
+        api.kubectl("create", "--dry-run=server", "-n", namespace, "-f", "-", stdin=json.dumps(body)).ok()
+
+
+def _pods(documents: Iterator[Any]) -> Iterator[dict[str, Any]]:
+    for one in documents:
+        if one and one["kind"] == "Deployment":
+            yield one["spec"]["template"]["spec"]
+        elif one and one["kind"] == "Pod":
+            yield one["spec"]
+
+
+def test_lint_finds_nothing(api: ControlPlane) -> None:
+    """`helm lint --strict` is content."""
+    assert "0 chart(s) failed" in api.helm("lint", "--strict", str(CHART)).ok().out
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"replicas": "two"}, "replicas: Invalid type. Expected: integer"),
+        ({"image": {"repositori": "x"}}, "image: Additional property repositori is not allowed"),
+        ({"imgae": {}}, "Additional property imgae is not allowed"),
+        ({"executors": ["Docker"]}, 'executors.0 must be one of the following: "Kubernetes", "Local"'),
+        ({"executors": []}, "executors: Array must have at least 1 items"),
+        ({"watch": {"namespaces": ["Team_A"]}}, "watch.namespaces.0: Does not match pattern"),
+        ({"metrics": {"port": 80}}, "metrics.port: Must be greater than or equal to 1024"),
+        ({"database": {"sqlite": {"size": "big"}}}, "database.sqlite.size: Does not match pattern"),
+        ({"admission": {"controllers": ["x'] + ['y"]}}, "admission.controllers.0: Does not match pattern"),
+        ({"settings": {"executors": ["Local"]}}, "settings.executors"),
+        ({"replicas": 2}, "replicas: several controllers need PostgreSQL; set database.postgresql.existingSecret"),
+        (
+            {"strategy": "RollingUpdate"},
+            "strategy: RollingUpdate has two controllers at a time, which needs PostgreSQL",
+        ),
+        ({"database": {"sqlite": {"ephemeral": True, "existingClaim": "x"}}}, "ephemeral and existingClaim exclude"),
+    ],
+)
+def test_values_that_are_wrong_are_refused_with_words(
+    api: ControlPlane, tmp_path: Path, said: dict[str, Any], words: str
+) -> None:
+    """The message names the value, and what is wrong with it."""
+    refused = api.helm("template", "release", str(CHART), values(tmp_path, said))
+    assert refused.code != 0
+    assert words in refused.text
+
+
+@pytest.fixture
+def empty() -> Iterator[ControlPlane]:
+    """A server that has never heard of us."""
+    with _own_plane(definitions=False) as plane:
+        yield plane
+
+
+@pytest.fixture
+def defined() -> Iterator[ControlPlane]:
+    """A server to which somebody has applied crds/."""
+    with _own_plane(definitions=True) as plane:
+        yield plane
+
+
+def test_helm_installs_upgrades_and_goes_and_leaves_the_definitions(empty: ControlPlane) -> None:
+    """One life of a release: its definitions survive it with everybody's objects, and the next release of that name takes them up again."""
+    plane = empty
+    assert plane.helm("install", *_release(), "--create-namespace").ok().out.count("exec deploy/jobwarden") == 1
+    wait_for(lambda: plane.kubectl("explain", "sjob").code == 0, "the kinds to be known")
+    plane.apply(job("nightly", schedule={"every": "1h"})).ok()
+    # People who follow the README: the same definitions by kubectl, over those of the release.
+    plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds")).ok()
+    plane.helm("upgrade", *_release(), "--set", "replicas=0").ok()
+    assert plane.get("deployment", "jobwarden", "jobwarden")["spec"]["replicas"] == 0
+    plane.helm("uninstall", "jobwarden", "-n", "jobwarden").ok()
+    assert _everything_of_the_release(plane) == {"CustomResourceDefinition", "PersistentVolumeClaim"}
+    assert plane.get("scheduledjob", "nightly") is not None
+    plane.helm("install", *_release()).ok()
+    assert _owner(plane, "scheduledjobs") == "jobwarden"
+
+
+def test_definitions_of_others_are_left_alone(defined: ControlPlane) -> None:
+    """Where `kubectl apply -f crds/` came first, the release neither takes them over nor removes them, and says whose they are."""
+    plane = defined
+    notes = plane.helm("install", *_release(), "--create-namespace", "--set", "crds.keep=false").ok().out
+    assert "scheduledjobs.jobwarden.dev is not this release's" in notes
+    plane.helm("upgrade", *_release(), "--set", "crds.keep=false").ok()
+    plane.helm("uninstall", "jobwarden", "-n", "jobwarden").ok()
+    assert _owner(plane, "scheduledjobs") is None
+    assert plane.get("crd", "scheduledjobs.jobwarden.dev") is not None
+
+
+def test_the_rights_are_those_that_are_needed_and_no_others(
+    released: ControlPlane, make_warden: Callable[..., Warden]
+) -> None:
+    """As the account of the release a controller watches two namespaces and takes their jobs; it may read no Secret, make no Pod, and do nothing elsewhere."""
+    plane = released
+    may = _may(plane, "system:serviceaccount:jobwarden:jobwarden")
+    assert may("create", "jobs.batch", "team-a")
+    assert may("create", "secrets", "team-b")
+    assert may("update", "leases.coordination.k8s.io", "jobwarden")
+    for verb, what in (
+        ("get", "secrets"),
+        ("list", "secrets"),
+        ("create", "pods"),
+        ("update", "scheduledjobs.jobwarden.dev"),
+    ):
+        assert not may(verb, what, "team-a"), (verb, what)
+    for what in ("scheduledjobs.jobwarden.dev", "pods", "jobs.batch"):
+        assert not may("list", what, "other"), what
+
+    warden = make_warden(environment=_as_account(plane))
+    warden.start("--kubernetes", "--executor", "Local", "--watch-namespace", "team-a", "--watch-namespace", "team-b")
+    plane.apply(job("asked", schedule={"every": "1h"}), namespace="team-b").ok()
+    plane.kubectl("wait", "-n", "team-b", "sjob/asked", "--for=condition=Ready", "--timeout=30s", deadline=60).ok()
+    warden.stop()
+
+
+def test_rights_of_the_manifests_are_in_the_chart(api: ControlPlane) -> None:
+    """manifests/kubernetes/rights.yaml and the chart do not drift apart; the chart has rights for Pods besides."""
+    rendered = api.helm("template", "jobwarden", str(CHART), "-n", "jobwarden").ok().out
+    shipped = yaml.safe_load_all((ROOT / "manifests/kubernetes/rights.yaml").read_text())
+    assert _granted(shipped) - _granted(yaml.safe_load_all(rendered)) == set()
+
+
+def test_people_get_what_their_role_says(released: ControlPlane) -> None:
+    """Viewer, editor, requester and approver can be bound in a namespace; an approver may not ask for runs, nor a requester decide."""
+    plane = released
+    for person, role in (("alice", "approver"), ("bob", "requester"), ("carol", "viewer")):
+        name = f"jobwarden-{role}"
+        plane.kubectl("create", "rolebinding", role, f"--clusterrole={name}", f"--user={person}", "-n", "default").ok()
+    alice, bob, carol = (_may(plane, name) for name in ("alice", "bob", "carol"))
+    wait_for(lambda: alice("approve", "scheduledjobs.jobwarden.dev", "default"), "the binding to be in force")
+    assert alice("patch", "approvals.jobwarden.dev", "default")
+    assert not alice("create", "runrequests.jobwarden.dev", "default")
+    assert bob("create", "runrequests.jobwarden.dev", "default")
+    assert not bob("approve", "scheduledjobs.jobwarden.dev", "default")
+    assert not bob("update", "scheduledjobs.jobwarden.dev", "default")
+    assert carol("watch", "approvals.jobwarden.dev", "default")
+    assert not carol("patch", "approvals.jobwarden.dev", "default")
+
+
+@pytest.mark.parametrize(("executors", "aggregated"), [("{Kubernetes}", True), ("{Kubernetes,Local}", False)])
+def test_who_may_edit_a_namespace_may_edit_its_jobs_unless_they_run_in_the_controller(
+    api: ControlPlane, executors: str, aggregated: bool
+) -> None:
+    """With the executor Local a job is a program in the controller's container: that right is given by name only."""
+    rendered = api.helm("template", "jobwarden", str(CHART), "--set", f"executors={executors}").ok().out
+    [editor] = [one for one in yaml.safe_load_all(rendered) if one and one["metadata"]["name"] == "jobwarden-editor"]
+    assert ("rbac.authorization.k8s.io/aggregate-to-edit" in editor["metadata"]["labels"]) == aggregated
+
+
+def _release() -> tuple[str, ...]:
+    return ("jobwarden", str(CHART), "--namespace", "jobwarden")
+
+
+def _everything_of_the_release(plane: ControlPlane) -> set[str]:
+    """Kinds of all objects that carry the release's label."""
+    kinds = "deployments,services,configmaps,serviceaccounts,persistentvolumeclaims,roles,rolebindings,clusterroles,clusterrolebindings"
+    more = "customresourcedefinitions,validatingadmissionpolicies,validatingadmissionpolicybindings,secrets"
+    found = plane.kubectl("get", f"{kinds},{more}", "-A", "-l", "app.kubernetes.io/instance=jobwarden", "-o", "json")
+    # A claim that something may use goes when nobody does; here nobody looks.
+    return {one["kind"] for one in found.ok().json["items"]}
+
+
+def _owner(plane: ControlPlane, plural: str) -> str | None:
+    """The release that a definition belongs to."""
+    metadata = plane.get("crd", f"{plural}.jobwarden.dev")["metadata"]
+    name = metadata.get("annotations", {}).get("meta.helm.sh/release-name")
+    return None if name is None else str(name)
+
+
+def _may(plane: ControlPlane, user: str) -> Callable[[str, str, str], bool]:
+    def may(verb: str, what: str, namespace: str) -> bool:
+        return plane.kubectl("auth", "can-i", verb, what, "-n", namespace, f"--as={user}").out.strip() == "yes"
+
+    return may
+
+
+def _as_account(plane: ControlPlane) -> dict[str, str]:
+    """A kubeconfig with a token of the release's account."""
+    token = plane.kubectl("create", "token", "jobwarden", "-n", "jobwarden").ok().out.strip()
+    config = yaml.safe_load((plane.folder / "controller.kubeconfig").read_text())
+    config["users"][0]["user"] = {"token": token}
+    path = plane.folder / "account.kubeconfig"
+    path.write_text(yaml.safe_dump(config))
+    return {"KUBECONFIG": str(path)}
+
+
+def _granted(documents: Iterator[Any]) -> set[tuple[str, str, str]]:
+    found = set()
+    for one in documents:
+        if one and one["kind"] in ("ClusterRole", "Role"):
+            for rule in one["rules"]:
+                for group in rule["apiGroups"]:
+                    found |= {(group, what, verb) for what in rule["resources"] for verb in rule["verbs"]}
+    return found
