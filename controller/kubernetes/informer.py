@@ -23,6 +23,8 @@ Seen = Callable[[str | None, Mapping[str, Any]], None]
 
 _READY_SECONDS = 30.0
 _STOP_SECONDS = 10.0
+# Nobody is told it; without one kopf asks for the name of the user, which has none where a container's user is a number only.
+_IDENTITY: Any = "jobwarden"
 
 
 class Informer:
@@ -41,7 +43,7 @@ class Informer:
         """Done when the watch has ended: with why, unless it was told to."""
 
     async def start(self) -> None:
-        """Begin; gives back when the watch is on its way. Errors: SourceUnavailable."""
+        """Begin; gives back when the watch is on its way, or has ended already. Errors: SourceUnavailable."""
         self._thread.start()
         if not await asyncio.to_thread(self._ready.wait, _READY_SECONDS):
             await self.stop()
@@ -62,6 +64,7 @@ class Informer:
                     registry=self._registry(),
                     settings=_settings(),
                     standalone=True,
+                    identity=_IDENTITY,
                     clusterwide=not self._namespaces,
                     namespaces=self._namespaces,
                     stop_flag=self._stop,
@@ -73,6 +76,7 @@ class Informer:
             reason = str(error) or type(error).__name__
         with contextlib.suppress(RuntimeError):  # the loop that would care has ended
             self._loop.call_soon_threadsafe(self._tell_ended, reason)
+        self._ready.set()
 
     def _tell_ended(self, reason: str | None) -> None:
         if self.ended.done():
