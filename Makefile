@@ -37,7 +37,7 @@ stale: .venv/installed-dev ## Generated files are what the models say
 fast: .venv/installed-dev ## The quick tests only
 	$(BIN)/python -m pytest tests/unit -q -n $(WORKERS)
 
-generate: .venv/installed-dev ## Write schemas/ and crds/ from the models, and the generated tables of the documents
+generate: .venv/installed-dev ## Write schemas/ and crds/ from the models, the generated tables of the documents, and the chart's copies
 	$(BIN)/jobwarden schema generate
 	$(BIN)/python -m tests.contract.generate
 

@@ -25,7 +25,7 @@ DOCUMENTS = [
     "SECURITY.md",
     "BENCHMARKS.md",
 ]
-_FOLDERS = ("controller/", "tests/", "schemas/", "manifests/", "crds/")
+_FOLDERS = ("controller/", "tests/", "schemas/", "manifests/", "crds/", "charts/")
 
 
 def text(name: str) -> str:

@@ -24,6 +24,8 @@ from tests.harness.warden import ROOT
 
 ADDRESS = "10.244.0.1"
 """The node's, as Pods see it: that of the bridge that they hang on."""
+BUSYBOX = "busybox:1"
+"""An image that every node has: a shell and small tools, for Pods that need no more."""
 _PODS = "10.244.0.0/24"
 _API_PORT = 6443
 _PROGRAMS = ("containerd", "ctr", "runc", "ip", "nsenter", "mount", "nft")
@@ -138,7 +140,7 @@ class Node(ControlPlane):
             self._start_containerd()
             sandbox = image("busybox")
             assert sandbox is not None, "the image of busybox could not be built"
-            self.load(sandbox)
+            self.load(sandbox, BUSYBOX)
             self._start_kubelet()
             wait_for(self._is_schedulable, "the node to be ready", deadline=_NODE_READY_SECONDS, context=self._logs)
         except BaseException:

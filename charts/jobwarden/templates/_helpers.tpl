@@ -118,6 +118,10 @@ settings:
 - apiGroups: [""]
   resources: [pods/log]
   verbs: [get]
+# Why Kubernetes makes no Pod for a run.
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list]
 # Made for a run and removed with it; none is ever read.
 - apiGroups: [""]
   resources: [secrets]
