@@ -251,7 +251,7 @@ def test_the_rights_are_those_that_are_needed_and_no_others(
     may = _may(plane, "system:serviceaccount:jobwarden:jobwarden")
     assert may("create", "jobs.batch", "team-a")
     assert may("create", "secrets", "team-b")
-    assert may("update", "leases.coordination.k8s.io", "jobwarden")
+    assert may("update", "leases.coordination.k8s.io/jobwarden", "jobwarden")
     for verb, what in (
         ("get", "secrets"),
         ("list", "secrets"),
@@ -270,7 +270,7 @@ def test_the_rights_are_those_that_are_needed_and_no_others(
 
 
 def test_rights_of_the_manifests_are_in_the_chart(api: ControlPlane) -> None:
-    """manifests/kubernetes/rights.yaml and the chart do not drift apart; the chart has rights for Pods besides."""
+    """manifests/kubernetes/rights.yaml and the chart do not drift apart."""
     rendered = api.helm("template", "jobwarden", str(CHART), "-n", "jobwarden").ok().out
     shipped = yaml.safe_load_all((ROOT / "manifests/kubernetes/rights.yaml").read_text())
     assert _granted(shipped) - _granted(yaml.safe_load_all(rendered)) == set()

@@ -85,6 +85,7 @@ sources:
   - name: kubernetes
     kubernetes:
       namespaces: {{ toJson .Values.watch.namespaces }}
+      lease: {{ include "jobwarden.fullname" . }}
 {{- $image := default (include "jobwarden.image" .) .Values.jobs.image }}
 {{- $ours := dict "executors" .Values.executors "image" $image "pods" .Values.pods }}
 settings:
