@@ -76,8 +76,12 @@ _EVERYTHING = {
 VARIANTS: dict[str, dict[str, Any]] = {
     "as shipped": {},
     "everything": _EVERYTHING,
-    "a claim that is there": {"database": {"sqlite": {"existingClaim": "mine"}}},
-    "ephemeral": {"database": {"sqlite": {"ephemeral": True}}, "executors": ["Local"]},
+    "a claim that is there": {"database": {"sqlite": {"existingClaim": "mine"}}, "history": {"existingSecret": "ours"}},
+    "ephemeral": {
+        "database": {"sqlite": {"ephemeral": True}},
+        "executors": ["Local"],
+        "history": {"enabled": False},
+    },
     "another's account": {"serviceAccount": {"create": False, "name": "theirs"}, "rbac": {"aggregate": False}},
     "named": {"fullnameOverride": "warden", "networkPolicy": {"enabled": True}, "metrics": {"port": 9999}},
 }

@@ -144,3 +144,8 @@ settings:
   name: {{ include "jobwarden.account" . }}
   namespace: {{ .Release.Namespace }}
 {{- end }}
+
+{{/* The Secret that holds the token of the history. */}}
+{{- define "jobwarden.historySecret" -}}
+{{- default (printf "%s-history" (include "jobwarden.fullname" .)) .Values.history.existingSecret }}
+{{- end }}
