@@ -44,10 +44,11 @@ def probe(url: str) -> tuple[int, str]:
 def test_a_deaf_watch_is_not_alive(plane: ControlPlane, proxy: ApiProxy, warden: Warden) -> None:
     """Connections stay open and say nothing while the API server answers: the probe says so, and stops to once they speak again."""
     address = f"127.0.0.1:{_free_port()}"
-    plane.apply(bare("quiet", shell={"script": "true"})).ok()
+    # Statuses are written all the time, of which a watch would have to tell.
+    plane.apply(bare("ticks", schedule={"every": "5s"}, shell={"script": "true"})).ok()
     warden.start(*watch("default"), "--metrics-addr", address)
     warden.wait_for(lambda: probe(f"http://{address}/readyz")[0] == 200, "the controller to be ready")
-    warden.wait_for(lambda: ready(plane, "quiet"), "the job to be known")
+    warden.wait_for(lambda: last_run(plane, "ticks"), "the job to be known")
     assert probe(f"http://{address}/healthz")[0] == 200
     assert 'leader_election_master_status{name="default"} 1.0' in probe(f"http://{address}/metrics")[1]
     proxy.silence_watches()

@@ -36,6 +36,7 @@ class ApiProxy:
         self._port = self._listener.getsockname()[1]
         self._deaf = threading.Event()
         self.fault: Fault = lambda _line: None
+        self.silenced: set[_Connection] = set()
         self.answered = 0
         """How many requests got the answer of a fault."""
 
@@ -63,8 +64,10 @@ class ApiProxy:
         self._deaf.set()
 
     def mend(self) -> None:
-        """Watches tell again; what was swallowed is lost."""
+        """Watches tell again; what was swallowed is lost, and its connections are ended."""
         self._deaf.clear()
+        for one in list(self.silenced):
+            one.end()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -106,16 +109,20 @@ class _Connection:
                         self._outside.sendall(answer)
                         break
                 self._inside.sendall(data)
-        self._end()
+        self.end()
 
     def _back(self) -> None:
         with contextlib.suppress(OSError):
             while data := self._inside.recv(_CHUNK):
-                if not self._proxy.is_deaf(self._line):
+                if self._proxy.is_deaf(self._line):
+                    self._proxy.silenced.add(self)
+                else:
                     self._outside.sendall(data)
-        self._end()
+        self.end()
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Hang up on both."""
+        self._proxy.silenced.discard(self)
         for one in (self._outside, self._inside):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
