@@ -31,12 +31,15 @@ from controller.kubernetes.workloads import Workloads
 
 _log = logging.getLogger(__name__)
 
+_FORBIDDEN = 403
 T = TypeVar("T")
 Object = Mapping[str, Any]
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
 _VANISHED_S = 5.0
 """How far news of a Pod may be behind that of its Job."""
+_FORBIDDEN_S = 20.0
+"""An API server that has just begun forbids what it will allow as soon as it has read its roles."""
 _GONE_AFTER_S = 30.0
 """Beyond its grace: how long a Pod that was told to end is waited for."""
 
@@ -386,12 +389,14 @@ class PodExecution:
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]], deadline: float | None = None) -> T:
         """What the API server gives, asked again while it may yet give it. Errors: ApiFailed, when it will not or the time is up."""
-        pause = _FIRST_PAUSE_S
+        pause, began = _FIRST_PAUSE_S, self._time()
         while True:
             try:
                 return await ask()
             except ApiFailed as error:
-                if not error.passing or (deadline is not None and self._time() >= deadline):
+                warming_up = error.code == _FORBIDDEN and (deadline is None or self._time() - began < _FORBIDDEN_S)
+                over = deadline is not None and self._time() >= deadline
+                if over or not (error.passing or warming_up):
                     raise
                 await asyncio.sleep(max(error.retry_after or 0.0, pause * random.uniform(0.5, 1.0)))  # noqa: S311
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
