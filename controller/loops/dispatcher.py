@@ -426,6 +426,7 @@ class Dispatcher:
             )
         await self._wait_for(self._nothing_open, patience)
         self.interrupt()
+        self._let_go()
         # Every execution ends within its grace; a database that stays away must not keep us for ever.
         await self._wait_for(lambda: not self._executions, None)
         await self._wait_for(self._nothing_open, _WRITE_ENDS)
@@ -437,9 +438,10 @@ class Dispatcher:
     def interrupt(self, grace: timedelta | None = None) -> None:
         """End everything that runs here, as interruptions: `onInterruption` decides what follows. `grace` bounds that of the jobs."""
         self._interrupted = True
-        self._let_go()
         for execution in list(self._executions.values()):
-            execution.stop(_INTERRUPTED, grace)
+            # What outlives us needs no end: should we be wrong about ourselves, we go on; should somebody else have it, our word on it does not count.
+            if not execution.outlives:
+                execution.stop(_INTERRUPTED, grace)
 
     def _let_go(self) -> None:
         """What outlives us is taken up by the next controller, or by another replica."""

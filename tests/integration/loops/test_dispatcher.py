@@ -17,6 +17,7 @@ from controller.domain.job import EnvVar, Interruption, JobSpec, WatchdogTarget
 from controller.domain.records import Run
 from controller.executors.protocol import ExecutionRequest, ExecutionResult, OnEnd
 from controller.loops.dispatcher import Dispatcher, Identity, Limits
+from controller.store import runs
 from controller.store.database import open_store
 from controller.store.store import Store
 from tests.integration.dispatch.world import World, at
@@ -32,8 +33,10 @@ class Execution:
     last_output_at = None
     output_bytes = 0
 
-    def __init__(self, request: ExecutionRequest, on_end: OnEnd) -> None:
+    def __init__(self, request: ExecutionRequest, on_end: OnEnd, *, outlives: bool = False) -> None:
         self.request = request
+        self.outlives = outlives
+        self.released = False
         self.started_at = _CLOCK.now()
         self._on_end = on_end
         self._ended = False
@@ -46,6 +49,10 @@ class Execution:
             now = _CLOCK.now()
             self._on_end(ExecutionResult(run=self.request.run, started_at=self.started_at, finished_at=now, **how))
 
+    def release(self) -> None:
+        """Nobody looks after it any more."""
+        self.released = True
+
     def stop(self, reason: str, grace: timedelta | None = None) -> None:
         """End because we say so."""
         asyncio.get_running_loop().call_soon(lambda: self.end(signal="SIGTERM", cancelled=True, stop_reason=reason))
@@ -56,13 +63,19 @@ class Executor:
 
     def __init__(self) -> None:
         self.started: list[Execution] = []
+        self.adopted: list[Execution] = []
         self.error: Exception | None = None
+        self.outlives = False
 
     def start(self, request: ExecutionRequest, on_end: OnEnd) -> Execution:
         if self.error is not None:
             raise self.error
-        self.started.append(Execution(request, on_end))
+        self.started.append(Execution(request, on_end, outlives=self.outlives))
         return self.started[-1]
+
+    def adopt(self, request: ExecutionRequest, on_end: OnEnd) -> Execution:
+        self.adopted.append(Execution(request, on_end, outlives=True))
+        return self.adopted[-1]
 
     def close(self) -> None: ...
 
@@ -84,6 +97,9 @@ class Launcher:
         return ExecutionRequest(
             run=run.name, namespace=run.namespace, job=run.job, argv=("true",), env={}, timeout=spec.timeout
         )
+
+    def prepare_adoption(self, run: Run, spec: JobSpec) -> ExecutionRequest:
+        return self.prepare(run, spec)
 
 
 class Doubtful:
@@ -298,6 +314,38 @@ async def test_a_start_that_comes_after_everything_was_interrupted_does_not_happ
     assert stage.executor.started == []
     assert stage.states() == [("Crashed", "Interrupted")]
     assert sum(one.cause == "Replay" for one in stage.world.dispatches()) == rerun
+
+
+async def test_what_outlives_us_is_let_go_at_a_stop_and_can_be_taken_up_again(stage: Stage) -> None:
+    """It is neither waited for nor ended; whoever owns its row next hears of its end, once."""
+    stage.executor.outlives = True
+    stage.world.add("pod")
+    stage.trigger("pod")
+    await stage.until(lambda: stage.executor.started, "the run is started")
+    (execution,) = stage.executor.started
+    await stage.dispatcher.drain(timedelta(seconds=30))
+    assert execution.released
+    assert stage.dispatcher.live == 0
+    (left,) = stage.world.read(lambda tx: runs.live_of(tx, "me"))
+    stage.dispatcher.adopt([left])
+    stage.executor.adopted[0].end(exit_code=0)
+    await stage.until(lambda: stage.states() == [("Succeeded", "Completed")], "its end is written")
+    assert len(stage.executor.started) == 1
+
+
+async def test_an_interruption_leaves_alone_what_outlives_us(stage: Stage) -> None:
+    """A lease that could not be renewed for a while: should it be ours again, the run still is."""
+    stage.executor.outlives = True
+    stage.world.add("pod")
+    stage.trigger("pod")
+    await stage.until(lambda: stage.executor.started, "the run is started")
+    (execution,) = stage.executor.started
+    stage.dispatcher.fence(fenced=True)
+    stage.dispatcher.interrupt()
+    stage.dispatcher.fence(fenced=False)
+    assert not execution.released
+    execution.end(exit_code=0)
+    await stage.until(lambda: stage.states() == [("Succeeded", "Completed")], "its end is written")
 
 
 async def test_slow_starts_count_as_open_runs(store: Store) -> None:
