@@ -384,8 +384,9 @@ runtime_type = "io.containerd.runc.v2"
         for link in Path("/var/log/containers").glob("*.log"):
             if link.is_symlink() and str(self.folder) in str(link.readlink()):
                 link.unlink()
-        for result in Path("/var/lib/cni/results").glob(f"{self._net}-*"):
-            result.unlink()
+        for result in Path("/var/lib/cni/results").glob("*"):
+            if str(self.folder) in result.read_text(encoding="utf-8", errors="replace"):
+                result.unlink()
 
 
 def leave_nothing(pattern: str, folder: Path) -> None:

@@ -29,8 +29,8 @@ def test_what_becomes_of_a_container_is_what_the_account_says(node: Node, instal
         "greedy": job("greedy", "tail /dev/zero", resources={"limits": {"memory": "32Mi"}}),
         "endless": job("endless", "sleep 300", timeout="5s", terminationGracePeriod="1s"),
         "secret": job("secret", 'test "$TOKEN" = open-sesame && id -u', env=[_from_secret()]),
-        "nowhere": job("nowhere", "true", image="nowhere.invalid/none:1", startTimeout="10s"),
-        "unsafe": bare("unsafe", pod=_template({"name": "main", "image": BUSYBOX})),
+        "nowhere": bare("nowhere", pod=_template({"name": "main", "image": "nowhere:1", **_NO_PULL, **_SAFE})),
+        "unsafe": bare("unsafe", pod=_template({"name": "main", "image": BUSYBOX}), startTimeout="5s"),
         "templated": bare("templated", pod=_template({"name": "main", "image": BUSYBOX, "command": ["date"], **_SAFE})),
     }
     node.apply(*jobs.values(), namespace=namespace).ok()
@@ -61,6 +61,8 @@ _SAFE = {
         "seccompProfile": {"type": "RuntimeDefault"},
     }
 }
+
+_NO_PULL = {"imagePullPolicy": "Never"}
 
 
 def _template(container: dict[str, Any]) -> dict[str, Any]:
