@@ -39,9 +39,9 @@ _NODE_READY_SECONDS = 120.0
 def missing() -> str | None:
     """Why no node can be run here, with what to do about it; None where it can."""
     if sys.platform != "linux":
-        return "a node needs Linux"
+        return "a node needs Linux; a virtual machine will do, and the chart goes into any cluster that you have"
     if os.geteuid() != 0:
-        return "a node needs root"
+        return "a node needs root; say it again as root (sudo)"
     absent = [name for name in _PROGRAMS if shutil.which(name, path=_PATH) is None]
     if absent or not (_PLUGINS / "bridge").exists():
         packages = "containerd runc containernetworking-plugins iproute2 nftables"
