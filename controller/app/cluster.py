@@ -20,6 +20,7 @@ from controller.kubernetes.executor import KubernetesExecutor
 from controller.kubernetes.mirror import object_path
 from controller.kubernetes.occurrences import Observed, Occurrence, told
 from controller.kubernetes.podspec import Owner
+from controller.kubernetes.secrets import Secrets
 from controller.kubernetes.source import KubernetesSource
 from controller.kubernetes.status import StatusWriter, by_path
 from controller.kubernetes.workloads import Workloads
@@ -81,6 +82,7 @@ class Cluster:
         self._observed = Observed(source.mirror)
         self._writer = StatusWriter(lambda: source.objects, source.mirror, clock, id_of, source.hearing.expect)
         self._client = source.connection.client()
+        self.secrets = Secrets(self._client, source.connection.namespace)
         self._recorder = Recorder(self._client, instance, clock, self._identify)
         leases = Leases(self._client, namespace or source.connection.namespace, name)
         self.election = Election(leases, instance, clock, self._turned)

@@ -277,7 +277,8 @@ class _Controller:
         for loop in self._sources:
             supervise.add(f"source {loop.name}", loop.run)
         supervise.add("control", self._control.serve, restartable=True)
-        sender = Sender(self._plan.allowed, self._clock)
+        secrets_of = self._cluster.secrets if self._cluster is not None else None
+        sender = Sender(self._plan.allowed, self._clock, secret_of=secrets_of.read if secrets_of is not None else None)
         outbox = OutboxLoop(
             self._store, sender.send, self._clock, self._identity.owner, self._outbox_wake, metrics=self._metrics
         )

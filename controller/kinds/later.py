@@ -3,10 +3,7 @@
 from collections.abc import Mapping
 
 _TRUST = "Identities, credentials, trust contracts and authorization"
-_CLUSTER = "Secrets and ConfigMaps of a cluster as places that the controller reads"
 _AGENTS = "Agents"
-
-_REFERENCES = {"secretKeyRef": _CLUSTER, "configMapKeyRef": _CLUSTER}
 
 # By kind, then by pointer with * for list positions, then by field; the value names the capability that brings it.
 FIELDS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
@@ -28,12 +25,6 @@ FIELDS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
             "gatewayRef": _AGENTS,
         },
         "/spec/env/*/valueFrom": {"credentialRef": _TRUST},
-    },
-    "NotificationTarget": {
-        "/spec/appriseURLFrom": _REFERENCES,
-        "/spec/webhook/urlFrom": _REFERENCES,
-        "/spec/webhook/signingKeyFrom": _REFERENCES,
-        "/spec/webhook/headersFrom/*/valueFrom": _REFERENCES,
     },
     "RunRequest": {"/spec": {"proofFrom": _TRUST}},
     "Approval": {"/spec": {"policyRef": _TRUST}},

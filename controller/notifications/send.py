@@ -8,12 +8,13 @@ whose message is masked, with nothing chained to it.
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from controller.base import references
 from controller.base.clock import Clock
 from controller.base.errors import DeliveryFailed
 from controller.base.masking import SECRETS, Masker
@@ -26,6 +27,9 @@ from controller.notifications.errors import DeliveryPostponed, DeliveryRefused
 
 if TYPE_CHECKING:
     import aiohttp
+
+SecretOf = Callable[[str, str, str], Awaitable[str | references.Unreadable]]
+"""The value of a key of a Secret, by namespace ("": the controller's own), name and key."""
 
 TIMEOUT = timedelta(seconds=20)
 """How long one attempt may take, reading secrets included."""
@@ -42,12 +46,15 @@ class Sender:
         environment: Mapping[str, str] = os.environ,
         masker: Masker = SECRETS,
         timeout: timedelta = TIMEOUT,
+        secret_of: SecretOf | None = None,
     ) -> None:
+        """`secret_of` reads keys of Secrets, where there is a cluster."""
         self._allowed = allowed
         self._clock = clock
         self._environment = environment
         self._masker = masker
         self._timeout = timeout
+        self._secret_of = secret_of
         self._apprise = AppriseSender()
         self._session: aiohttp.ClientSession | None = None
 
@@ -87,13 +94,22 @@ class Sender:
             notice = notices.decode(item.payload)
         except msgspec.MsgspecError:
             raise DeliveryRefused("the stored payload cannot be read") from None
-        resolved = await asyncio.to_thread(targets.resolve, spec, self._allowed, self._environment)
+        kept = await self._read_keys(item, spec)
+        resolved = await asyncio.to_thread(targets.resolve, spec, self._allowed, self._environment, kept)
         with self._masker.masking(*resolved.secrets):
             try:
                 await self._deliver(item, notice, resolved.target)
             except DeliveryFailed as error:
                 return _told(error, self._masker.mask(str(error)))
         return None
+
+    async def _read_keys(
+        self, item: OutboxItem, spec: bytes
+    ) -> Mapping[targets.SecretKeyRef, str | references.Unreadable]:
+        if self._secret_of is None:
+            return {}
+        home = "" if item.target_kind.startswith("Cluster") else item.namespace
+        return {key: await self._secret_of(home, key.name, key.key) for key in targets.keys_of(spec)}
 
     async def _deliver(self, item: OutboxItem, notice: notices.Notice, target: targets.Target) -> None:
         if isinstance(target, targets.AppriseTarget):

@@ -8,6 +8,7 @@ Invariant: no error of this module contains what a reference points at.
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -17,7 +18,9 @@ from controller.base.errors import DeliveryFailed
 from controller.base.references import Allowed, Unreadable
 from controller.notifications.errors import DeliveryRefused
 
-_LARGEST_SECRET = 64 * 1024
+_NO_CLUSTER = Unreadable(
+    "this controller is in no cluster, so it reads no Secret; use envRef or fileRef", permanent=True
+)
 
 
 class EnvRef(msgspec.Struct, frozen=True):
@@ -32,11 +35,19 @@ class FileRef(msgspec.Struct, frozen=True):
     path: str
 
 
+class SecretKeyRef(msgspec.Struct, frozen=True):
+    """A key of a Secret of a cluster."""
+
+    name: str
+    key: str
+
+
 class SecretSource(msgspec.Struct, frozen=True, rename="camel"):
     """Exactly one is set."""
 
     env_ref: EnvRef | None = None
     file_ref: FileRef | None = None
+    secret_key_ref: SecretKeyRef | None = None
 
 
 class HeaderSource(msgspec.Struct, frozen=True, rename="camel"):
@@ -99,8 +110,25 @@ class Resolved(msgspec.Struct, frozen=True):
 _decoder = msgspec.json.Decoder(TargetSpec)
 
 
-def resolve(spec: bytes, allowed: Allowed, environment: Mapping[str, str]) -> Resolved:
-    """Read what the target's references point at. Blocks on files: call it on a worker thread.
+def keys_of(spec: bytes) -> set[SecretKeyRef]:
+    """The keys of Secrets that the target needs; none for a spec that cannot be read. Pure."""
+    try:
+        declared = _decoder.decode(spec)
+    except msgspec.MsgspecError:
+        return set()
+    webhook = declared.webhook or WebhookSpec()
+    sources = [declared.apprise_url_from, webhook.url_from, webhook.signing_key_from]
+    sources += [header.value_from for header in webhook.headers_from]
+    return {one.secret_key_ref for one in sources if one is not None and one.secret_key_ref is not None}
+
+
+def resolve(
+    spec: bytes,
+    allowed: Allowed,
+    environment: Mapping[str, str],
+    kept: Mapping[SecretKeyRef, str | Unreadable] = MappingProxyType({}),
+) -> Resolved:
+    """Read what the target's references point at. Blocks on files: call it on a worker thread. `kept` is what `keys_of` asked for.
 
     Errors: DeliveryRefused when the settings do not allow it or the spec is damaged; DeliveryFailed (backoff) when the variable or file
     is missing, empty or unreadable, since that can be mended without touching the target.
@@ -109,7 +137,7 @@ def resolve(spec: bytes, allowed: Allowed, environment: Mapping[str, str]) -> Re
         declared = _decoder.decode(spec)
     except msgspec.MsgspecError:
         raise DeliveryRefused("the stored spec of the target cannot be read; apply its manifest again") from None
-    read = _Reader(allowed, environment)
+    read = _Reader(allowed, environment, kept)
     if declared.apprise_url_from is not None:
         url = read("spec.appriseURLFrom", declared.apprise_url_from)
         return Resolved(AppriseTarget(url), (url, *_parts(url)))
@@ -155,9 +183,12 @@ def _webhook(webhook: WebhookSpec, read: "_Reader") -> Resolved:
 class _Reader:
     """Reads one reference; `field` is where it stands in the manifest, for messages."""
 
-    def __init__(self, allowed: Allowed, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, allowed: Allowed, environment: Mapping[str, str], kept: Mapping[SecretKeyRef, str | Unreadable]
+    ) -> None:
         self._allowed = allowed
         self._environment = environment
+        self._kept = kept
 
     def __call__(self, field: str, source: SecretSource) -> str:
         if source.env_ref is not None:
@@ -166,8 +197,11 @@ class _Reader:
         elif source.file_ref is not None:
             place = f"{field}.fileRef"
             value = references.file(Path(source.file_ref.path), self._allowed)
+        elif source.secret_key_ref is not None:
+            place = f"{field}.secretKeyRef"
+            value = self._kept.get(source.secret_key_ref, _NO_CLUSTER)
         else:
-            raise DeliveryRefused(f"{field} names neither envRef nor fileRef")
+            raise DeliveryRefused(f"{field} names neither envRef nor fileRef nor secretKeyRef")
         if isinstance(value, Unreadable):
             error = DeliveryRefused if value.permanent else DeliveryFailed
             raise error(f"{place}: {value.message}")

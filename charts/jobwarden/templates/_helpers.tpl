@@ -94,6 +94,11 @@ settings:
 
 {{/* What the controller may do where it watches. Keep manifests/kubernetes/rights.yaml the same. */}}
 {{- define "jobwarden.rules" -}}
+{{- if .Values.notifications.secrets }}
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get]
+{{- end }}
 - apiGroups: [jobwarden.dev]
   resources: [scheduledjobs, resourcepools, notificationtargets]
   verbs: [get, list, watch]

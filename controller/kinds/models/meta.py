@@ -100,13 +100,27 @@ class FileRef(Model):
     )
 
 
+class SecretKeyRef(Model):
+    """Names a key of a Secret of a cluster."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")] = Field(
+        description="Name of the Secret: of the target's own namespace, or for a kind of the whole cluster of the controller's."
+    )
+    key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")] = Field(
+        description="The key in it."
+    )
+
+
 class SecretSource(Model):
     """Where a secret is read when it is needed; it is never stored."""
 
-    unions: ClassVar[tuple[Rule, ...]] = (exactly_one("envRef", "fileRef"),)
+    unions: ClassVar[tuple[Rule, ...]] = (exactly_one("envRef", "fileRef", "secretKeyRef"),)
 
     env_ref: EnvRef | None = Field(None, description="A variable of the controller's own environment.")
     file_ref: FileRef | None = Field(None, description="A file on the controller's host.")
+    secret_key_ref: SecretKeyRef | None = Field(
+        None, description="A key of a Secret, for a controller in a cluster that has the right to read it."
+    )
 
 
 class Condition(Model):
