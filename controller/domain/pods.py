@@ -1,7 +1,7 @@
 """What a Pod template asks for beyond what every Pod of a job may have, and what the controller's settings say to it.
 
-Reconcile asks when a document is read, and the launch of a run asks again. Invariant: pure; what cannot be read as a template asks for nothing that the API server
-would grant.
+Reconcile asks when a document is read, and the launch of a run asks again. Invariant: pure, and never an exception, whatever shape a template has; what cannot be read
+as a template asks for nothing that the API server would grant.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +16,26 @@ _HARMLESS = frozenset({"NET_BIND_SERVICE"})
 _NAMESPACES = ("hostNetwork", "hostPID", "hostIPC")
 _CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 _ACCOUNTS = ("serviceAccountName", "serviceAccount")
+_NO_ACCOUNT = "default"
+_IDENTITIES = ("serviceAccountToken", "podCertificate")
+_SYSCTLS = frozenset(
+    {
+        "kernel.shm_rmid_forced",
+        "net.ipv4.ip_local_port_range",
+        "net.ipv4.ip_local_reserved_ports",
+        "net.ipv4.ip_unprivileged_port_start",
+        "net.ipv4.ping_group_range",
+        "net.ipv4.tcp_fin_timeout",
+        "net.ipv4.tcp_keepalive_intvl",
+        "net.ipv4.tcp_keepalive_probes",
+        "net.ipv4.tcp_keepalive_time",
+        "net.ipv4.tcp_syncookies",
+    }
+)
+_SELINUX_TYPES = ("", "container_t", "container_init_t", "container_kvm_t", "container_engine_t")
+_APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
+_PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+_HOOKS = ("postStart", "preStop")
 
 
 class Demand(msgspec.Struct, frozen=True):
@@ -27,24 +47,17 @@ class Demand(msgspec.Struct, frozen=True):
 
 
 def demands(template: Mapping[str, Any], allow: PodsAllow) -> Iterator[Demand]:
-    """What the template asks for and must not have. Pure. Source: the profile "baseline" of the Pod Security Standards."""
+    """What the template asks for and must not have. Pure. Source: the profile "baseline" of the Pod Security Standards, and tokens of service accounts."""
     body = _mapping(template.get("spec"))
     if not allow.host_namespaces:
-        for field in _NAMESPACES:
-            if body.get(field):
-                yield Demand(f"/spec/{field}", f"{field} shares a namespace of the node", "hostNamespaces")
-    for field in _ACCOUNTS:
-        name = body.get(field)
-        if name and name not in allow.service_accounts:
-            yield Demand(f"/spec/{field}", f"the service account {name} is not allowed to jobs", "serviceAccounts")
+        yield from _shared(body)
+    yield from _accounts(body, allow)
     if not allow.host_paths:
         for index, volume in enumerate(_list(body.get("volumes"))):
             if "hostPath" in volume:
                 yield Demand(f"/spec/volumes/{index}/hostPath", "the volume is a folder of the node", "hostPaths")
     if not allow.privileged:
-        for kind in _CONTAINERS:
-            for index, container in enumerate(_list(body.get(kind))):
-                yield from _privileges(container, f"/spec/{kind}/{index}")
+        yield from _privileges(_mapping(template.get("metadata")), body)
 
 
 def refusal(spec: JobSpec, settings: Defaults) -> str | None:
@@ -58,20 +71,86 @@ def refusal(spec: JobSpec, settings: Defaults) -> str | None:
     return None
 
 
-def _privileges(container: Mapping[str, Any], pointer: str) -> Iterator[Demand]:
-    context = _mapping(container.get("securityContext"))
-    at = f"{pointer}/securityContext"
-    if context.get("privileged"):
-        yield Demand(f"{at}/privileged", "the container is privileged", "privileged")
+def _shared(body: Mapping[str, Any]) -> Iterator[Demand]:
+    """What is the node's: its namespaces, its ports, and its way to other hosts, which a kubelet goes for a probe."""
+    for field in _NAMESPACES:
+        if body.get(field):
+            yield Demand(f"/spec/{field}", f"{field} shares a namespace of the node", "hostNamespaces")
+    for pointer, container in _containers(body):
+        if any(port.get("hostPort") for port in _list(container.get("ports"))):
+            yield Demand(f"{pointer}/ports", "the container takes a port of the node", "hostNamespaces")
+        hooks = _mapping(container.get("lifecycle"))
+        asked = [(name, container.get(name)) for name in _PROBES]
+        asked += [(f"lifecycle/{name}", hooks.get(name)) for name in _HOOKS]
+        for name, handler in asked:
+            for kind in ("httpGet", "tcpSocket"):
+                if _mapping(_mapping(handler).get(kind)).get("host"):
+                    message = "the node is to ask another host than the Pod"
+                    yield Demand(f"{pointer}/{name}/{kind}/host", message, "hostNamespaces")
+
+
+def _accounts(body: Mapping[str, Any], allow: PodsAllow) -> Iterator[Demand]:
+    """Who the Pod is to the API server; without a name it is nobody, and gets no token either."""
+    for field in _ACCOUNTS:
+        name = body.get(field)
+        if name and name not in allow.service_accounts:
+            yield Demand(f"/spec/{field}", f"the service account {name} is not allowed to jobs", "serviceAccounts")
+    if any(body.get(field) for field in _ACCOUNTS) or _NO_ACCOUNT in allow.service_accounts:
+        return
+    for index, volume in enumerate(_list(body.get("volumes"))):
+        for place, source in enumerate(_list(_mapping(volume.get("projected")).get("sources"))):
+            for kind in _IDENTITIES:
+                if kind in source:
+                    pointer = f"/spec/volumes/{index}/projected/sources/{place}/{kind}"
+                    message = f"the volume has an identity of the service account {_NO_ACCOUNT}, which is not allowed to jobs"
+                    yield Demand(pointer, message, "serviceAccounts")
+
+
+def _privileges(metadata: Mapping[str, Any], body: Mapping[str, Any]) -> Iterator[Demand]:
+    """What takes down the walls between a container and its node."""
+    for name, value in _mapping(metadata.get("annotations")).items():
+        if str(name).startswith(_APPARMOR) and value == "unconfined":
+            pointer = f"/metadata/annotations/{str(name).replace('/', '~1')}"
+            yield Demand(pointer, "AppArmor does not confine the container", "privileged")
+    context = _mapping(body.get("securityContext"))
+    yield from _confinement(context, "/spec/securityContext")
+    for index, sysctl in enumerate(_list(context.get("sysctls"))):
+        if str(sysctl.get("name")) not in _SYSCTLS:
+            message = f"the Pod sets {sysctl.get('name')}, which is not safe for others on its node"
+            yield Demand(f"/spec/securityContext/sysctls/{index}", message, "privileged")
+    for pointer, container in _containers(body):
+        at, context = f"{pointer}/securityContext", _mapping(container.get("securityContext"))
+        if context.get("privileged"):
+            yield Demand(f"{at}/privileged", "the container is privileged", "privileged")
+        yield from _capabilities(context, at)
+        if context.get("procMount", "Default") not in ("Default", None):
+            yield Demand(f"{at}/procMount", "the container sees the node's /proc", "privileged")
+        yield from _confinement(context, at)
+
+
+def _capabilities(context: Mapping[str, Any], at: str) -> Iterator[Demand]:
     added = _mapping(context.get("capabilities")).get("add")
-    if extra := [name for name in added or () if name not in _HARMLESS]:
-        yield Demand(
-            f"{at}/capabilities/add", f"the container adds capabilities: {', '.join(map(str, extra))}", "privileged"
-        )
-    if context.get("procMount", "Default") != "Default":
-        yield Demand(f"{at}/procMount", "the container sees the node's /proc", "privileged")
-    if any("hostPort" in port for port in _list(container.get("ports"))):
-        yield Demand(f"{pointer}/ports", "the container takes a port of the node", "hostNamespaces")
+    if extra := [name for name in map(str, added if isinstance(added, list) else ()) if name not in _HARMLESS]:
+        message = f"the container adds capabilities: {', '.join(extra)}"
+        yield Demand(f"{at}/capabilities/add", message, "privileged")
+
+
+def _confinement(context: Mapping[str, Any], at: str) -> Iterator[Demand]:
+    """Of a Pod or of a container: they have these fields in common."""
+    for field, name in (("seccompProfile", "seccomp"), ("appArmorProfile", "AppArmor")):
+        if _mapping(context.get(field)).get("type") == "Unconfined":
+            yield Demand(f"{at}/{field}/type", f"{name} does not confine it", "privileged")
+    selinux = _mapping(context.get("seLinuxOptions"))
+    if selinux.get("user") or selinux.get("role") or (selinux.get("type") or "") not in _SELINUX_TYPES:
+        yield Demand(f"{at}/seLinuxOptions", "SELinux confines it otherwise than other containers", "privileged")
+    if _mapping(context.get("windowsOptions")).get("hostProcess"):
+        yield Demand(f"{at}/windowsOptions/hostProcess", "it runs as a process of the node", "privileged")
+
+
+def _containers(body: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for kind in _CONTAINERS:
+        for index, container in enumerate(_list(body.get(kind))):
+            yield f"/spec/{kind}/{index}", container
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -79,4 +158,5 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _list(value: object) -> Sequence[Mapping[str, Any]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+    """Those that are mappings; others keep their place, so that pointers are right."""
+    return [one if isinstance(one, dict) else {} for one in value] if isinstance(value, list) else []
