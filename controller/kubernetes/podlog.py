@@ -16,27 +16,36 @@ from controller.kubernetes.objects import ApiFailed
 from controller.kubernetes.workloads import Workloads
 
 _AGAIN_S = 1.0
+_LONG = 1 << 16
+"""Bytes of a line that are kept for its end to come; a program may print for ever without one."""
 _TRIES_AFTER_END = 3
 _AFTER_END_S = 10.0
 """How long the log of a Pod that has ended is waited for."""
 
 
 class Lines:
-    """Takes the stream apart: times off, lines that came before a break left out. Pure but for what it remembers."""
+    """Takes the stream apart: times off, lines that came before a break left out. Pure but for what it remembers, which is no more than a piece of a line."""
 
     def __init__(self) -> None:
         self.last: bytes = b""  # time of the newest line that was given
         self._rest = b""
         self._after: bytes = b""
+        self._inside = False  # the beginning of this line was given
+        self._told = True  # and it was not left out
 
     def again(self) -> None:
         """The stream begins again, at the second of `last`."""
-        self._rest, self._after = b"", self.last
+        self._rest, self._after, self._inside = b"", self.last, False
 
     def take(self, data: bytes) -> bytes:
-        """The output in what came, whole lines only."""
+        """The output in what came: whole lines, and of a line that is very long what there is of it."""
         *whole, self._rest = (self._rest + data).split(b"\n")
-        return b"".join(self._line(line, b"\n") for line in whole)
+        given = [self._line(line, b"\n") for line in whole]
+        if len(self._rest) > _LONG:
+            rest, self._rest = self._rest, b""
+            given.append(self._line(rest, b""))
+            self._inside = True
+        return b"".join(given)
 
     def end(self) -> bytes:
         """What is left when the stream has ended: a last line without an end."""
@@ -44,9 +53,18 @@ class Lines:
         return self._line(rest, b"") if rest else b""
 
     def _line(self, line: bytes, end: bytes) -> bytes:
+        """The text of a line, or of another piece of one whose beginning was given."""
+        if self._inside:
+            self._inside = not end
+            return line + end if self._told else b""
+        given = self._text(line, end)
+        self._told = given is not None
+        return given or b""
+
+    def _text(self, line: bytes, end: bytes) -> bytes | None:
         time, _, text = line.partition(b" ")
         if self._after and _moment(time) <= _moment(self._after):
-            return b""
+            return None
         self.last = time
         return text + end
 

@@ -35,3 +35,27 @@ def test_a_stream_that_breaks_is_taken_up_after_its_last_whole_line(texts: list[
     lines.again()
     got += lines.take(data) + lines.end()
     assert got == b"".join(text + b"\n" for text in texts)
+
+
+def test_a_line_without_an_end_is_not_collected() -> None:
+    """A program that prints for ever, and no line of it, must not fill the controller's memory; nothing of it is lost or told twice."""
+    lines = Lines()
+    piece = b"x" * 50_000
+    got = lines.take(b"2026-01-01T00:00:00.1Z " + piece)
+    for _ in range(20):
+        got += lines.take(piece)
+        assert len(lines._rest) <= 1 << 16  # noqa: SLF001 - what it keeps is what is promised
+    got += lines.take(b"\n2026-01-01T00:00:00.2Z short\n")
+    assert got == piece * 21 + b"\nshort\n"
+
+
+def test_a_long_line_that_was_given_is_left_out_whole_when_it_comes_again() -> None:
+    """Not only its first piece."""
+    line = b"2026-01-01T00:00:00.1Z " + b"x" * 200_000 + b"\n"
+    lines = Lines()
+    got = lines.take(line)
+    lines.again()
+    for start in range(0, len(line), 30_000):
+        got += lines.take(line[start : start + 30_000])
+    got += lines.take(b"2026-01-01T00:00:00.2Z short\n") + lines.end()
+    assert got == b"x" * 200_000 + b"\nshort\n"
