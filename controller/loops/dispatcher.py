@@ -424,16 +424,23 @@ class Dispatcher:
                     at=self._clock.now(), kind=StoryKind.Draining, message=f"waiting for {len(self._executions)} runs"
                 )
             )
-        await self._wait_for(self._nothing_open, patience)
+        await self._wait_for(self._rest_ended, patience)
         self.interrupt()
-        self._let_go()
         # Every execution ends within its grace; a database that stays away must not keep us for ever.
-        await self._wait_for(lambda: not self._executions, None)
+        await self._wait_for(self._executions_ended, None)
         await self._wait_for(self._nothing_open, _WRITE_ENDS)
 
     def _nothing_open(self) -> bool:
         # A turn in progress may be writing ends, or be about to start what it has opened.
         return not self._turning and not self._executions and not self._beside and not self._endings
+
+    def _rest_ended(self) -> bool:
+        return self._executions_ended() and self._nothing_open()
+
+    def _executions_ended(self) -> bool:
+        # What a turn in progress opens may outlive us too, as soon as it is made.
+        self._let_go()
+        return not self._executions
 
     def interrupt(self, grace: timedelta | None = None) -> None:
         """End everything that runs here, as interruptions: `onInterruption` decides what follows. `grace` bounds that of the jobs."""

@@ -333,6 +333,21 @@ async def test_what_outlives_us_is_let_go_at_a_stop_and_can_be_taken_up_again(st
     assert len(stage.executor.started) == 1
 
 
+async def test_what_comes_to_outlive_us_during_a_stop_is_let_go_then(stage: Stage) -> None:
+    """A Pod that was about to be made when the stop began must not hold it up for as long as it runs."""
+    stage.world.add("pod")
+    stage.trigger("pod")
+    await stage.until(lambda: stage.executor.started, "the run is started")
+    (execution,) = stage.executor.started
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        draining = group.create_task(stage.dispatcher.drain(timedelta(hours=1)))
+        await asyncio.sleep(0)
+        assert not draining.done()
+        execution.outlives = True
+    assert execution.released
+    assert stage.states()[0][0] == "Running"
+
+
 async def test_an_interruption_leaves_alone_what_outlives_us(stage: Stage) -> None:
     """A lease that could not be renewed for a while: should it be ours again, the run still is."""
     stage.executor.outlives = True

@@ -1,0 +1,231 @@
+"""One run as a Pod, with an API server that misbehaves: what is made is ended, and nobody else's Job or Pod is taken for it."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from controller.base.clock import SystemClock
+from controller.domain.job import ExecTarget, ExecutorKind, JobSpec
+from controller.executors.protocol import ExecutionRequest, ExecutionResult, PodRequest
+from controller.executors.runlog import LogWriter
+from controller.kubernetes import podrun, podspec
+from controller.kubernetes.objects import ApiFailed
+from controller.kubernetes.podhistory import History
+from controller.kubernetes.podrun import Facilities, PodExecution
+
+BEGAN = "2026-01-01T00:00:00Z"
+LOST = ApiFailed("no answer")
+
+
+class Server:
+    """An API server: `fails` maps what is asked to errors, given one after the other. `obeys`: it does what it gives no answer to."""
+
+    def __init__(self, *, obeys: bool = False) -> None:
+        self.jobs: dict[str, Any] = {}
+        self.fails: dict[str, list[ApiFailed]] = {}
+        self.deleted: list[str] = []
+        self.pods_there: list[Any] = []
+        self._obeys = obeys
+
+    async def create_job(self, manifest: Any) -> Any:
+        """Make it."""
+        name = manifest["metadata"]["name"]
+        failing = bool(self.fails.get("create_job"))
+        if name in self.jobs:
+            raise ApiFailed("it is there", 409)
+        if not failing or self._obeys:
+            self.jobs[name] = manifest | {"metadata": manifest["metadata"] | {"uid": f"uid-{len(self.deleted)}"}}
+        self._fail("create_job")
+        return self.jobs[name]
+
+    async def job(self, namespace: str, name: str) -> Any:  # noqa: ARG002
+        """One Job."""
+        self._fail("job")
+        return self.jobs.get(name)
+
+    async def pods(self, namespace: str, selector: str) -> list[Any]:  # noqa: ARG002
+        """Pods."""
+        return self.pods_there
+
+    async def create_secret(self, manifest: Any) -> None:  # noqa: ARG002
+        """Make it."""
+        self._fail("create_secret")
+
+    async def resume(self, namespace: str, name: str) -> None:  # noqa: ARG002
+        """Let it go."""
+        self._fail("resume")
+
+    async def delete_job(self, namespace: str, name: str, uid: str | None = None) -> None:  # noqa: ARG002
+        """Remove it, if it is this one."""
+        self._fail("delete_job")
+        if name in self.jobs and uid in (None, self.jobs[name]["metadata"]["uid"]):
+            del self.jobs[name]
+            self.deleted.append(name)
+
+    async def delete_secret(self, namespace: str, name: str) -> None:
+        """Remove it."""
+
+    async def troubles(self, namespace: str, job: str) -> list[str]:  # noqa: ARG002
+        """Nothing."""
+        return []
+
+    async def log(self, *_args: Any, **_more: Any) -> Any:
+        """Nothing was printed."""
+        for piece in ():
+            yield piece
+
+    def _fail(self, what: str) -> None:
+        if waiting := self.fails.get(what):
+            raise waiting.pop(0)
+
+
+class Story:
+    """One run and what becomes of it."""
+
+    def __init__(self, server: Server, *, secrets: dict[str, str] | None = None, adopted: bool = False) -> None:
+        workloads: Any = server
+        self.server = server
+        self.result: asyncio.Future[ExecutionResult] = asyncio.get_running_loop().create_future()
+        logs = LogWriter(asyncio.get_running_loop())
+        shared = Facilities(workloads, SystemClock(), logs, lambda *_: None, History(workloads), self._listed)
+        spec = JobSpec(ExecTarget(("true",)), executor=ExecutorKind.Kubernetes, image="i")
+        pod = PodRequest(spec=spec, values={"JOBWARDEN_OUTPUT": "/dev/termination-log"}, secrets=secrets or {})
+        request = ExecutionRequest(
+            run="a-1", namespace="n", job="a", argv=(), env={}, timeout=timedelta(minutes=1), pod=pod
+        )
+        self.run = PodExecution(shared, request, self.result.set_result, lambda _run: None, adopted=adopted)
+
+    async def _listed(self) -> None: ...
+
+    def pod(self, uid: str | None, name: str = "a-1-x", code: int = 0) -> dict[str, Any]:
+        """A Pod with the labels of this run that has ended, of the Job with this uid."""
+        owners = [{"kind": "Job", "name": "a-1", "uid": uid, "controller": True}] if uid else []
+        metadata = {"name": name, "namespace": "n", "labels": {podspec.RUN_LABEL: "a-1"}, "ownerReferences": owners}
+        state = {"terminated": {"exitCode": code, "startedAt": BEGAN, "finishedAt": BEGAN, "message": f"from={name}"}}
+        status = {"phase": "Failed" if code else "Succeeded", "containerStatuses": [{"name": "run", "state": state}]}
+        return {"metadata": metadata, "status": status}
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait for something."""
+        async with asyncio.timeout(20):
+            while not condition():
+                await asyncio.sleep(0.005)
+
+    async def ended(self) -> ExecutionResult:
+        """Its result."""
+        async with asyncio.timeout(20):
+            return await self.result
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("_FIRST_PAUSE_S", 0.01), ("_GONE_AFTER_S", 0.3), ("_FORBIDDEN_S", 0.05)):
+        monkeypatch.setattr(podrun, name, value)
+
+
+async def test_a_pod_that_only_says_it_is_the_runs_ends_nothing() -> None:
+    """Labels are anybody's who may make a Pod; it is the Job's Pod that counts, also if it was seen before the Job's answer came."""
+    story = Story(Server())
+    story.run.pod_seen(story.pod(None, "forged-early"))
+    story.run.pod_seen(story.pod("uid-0", "real", 3))
+    assert (await story.ended()).exit_code == 3
+    story = Story(Server())
+    await story.until(lambda: story.run.outlives)
+    story.run.pod_seen(story.pod(None, "forged"))
+    story.run.pod_seen(story.pod("another", "forged-too"))
+    story.run.pod_seen(story.pod("uid-0", "real"))
+    assert (await story.ended()).outputs == {"from": "real"}
+
+
+async def test_an_adopted_run_takes_no_forged_pod() -> None:
+    """Neither from a list."""
+    server = Server()
+    server.jobs["a-1"] = {"metadata": {"name": "a-1", "uid": "mine"}, "spec": {}}
+    story = Story(server, adopted=True)
+    server.pods_there = [story.pod("another", "forged"), story.pod("mine", "real")]
+    assert (await story.ended()).outputs == {"from": "real"}
+
+
+async def test_a_job_that_waits_in_its_place_is_not_taken_for_it() -> None:
+    """The name of a run can be guessed; its labels can be written. What was not made for this run is left alone, and the run says so."""
+    server = Server()
+    server.jobs["a-1"] = {"metadata": {"name": "a-1", "uid": "x", "labels": {podspec.RUN_LABEL: "a-1"}}, "spec": {}}
+    result = await Story(server).ended()
+    assert "was not made for this run" in (result.start_error or "")
+    assert not server.deleted
+
+
+async def test_a_job_whose_making_was_not_answered_is_ours() -> None:
+    """The next try finds it."""
+    server = Server(obeys=True)
+    server.fails["create_job"] = [LOST]
+    story = Story(server)
+    await story.until(lambda: story.run.outlives)
+    story.run.pod_seen(story.pod("uid-0"))
+    assert (await story.ended()).exit_code == 0
+
+
+@pytest.mark.parametrize("what", ["create_secret", "resume"])
+async def test_a_job_that_cannot_be_let_go_is_removed(what: str) -> None:
+    """It would stay suspended for ever, as neither of its deadlines counts then."""
+    server = Server()
+    server.fails[what] = [ApiFailed("no", 422)]
+    result = await Story(server, secrets={"A": "b"}).ended()
+    assert result.start_error == "its Job could not be made: no"
+    assert server.deleted == ["a-1"]
+
+
+async def test_a_stop_does_not_wait_for_an_api_server_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that could not be made yet ends at once, and what may have been made of it is looked for."""
+    monkeypatch.setattr(podrun, "_FIRST_PAUSE_S", 500.0)
+    server = Server(obeys=True)
+    server.fails["create_job"] = [LOST]
+    story = Story(server)
+    await story.until(lambda: server.jobs)
+    assert not story.run.outlives
+    story.run.stop("alice")
+    result = await story.ended()
+    assert (result.cancelled, result.stop_reason, server.deleted) == (True, "alice", ["a-1"])
+
+
+async def test_a_run_is_not_cancelled_before_its_job_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its Pod would go on beside the one of a retry, once the API server is back."""
+    monkeypatch.setattr(podrun, "_LONGEST_PAUSE_S", 0.02)
+    server = Server()
+    story = Story(server)
+    await story.until(lambda: story.run.outlives)
+    server.fails["delete_job"] = [LOST] * 60
+    story.run.stop("alice")
+    assert (await story.ended()).cancelled
+    assert server.deleted == ["a-1"]
+
+
+async def test_a_node_whose_clock_is_ahead_gives_no_run_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was taken up again and seems to begin tomorrow has its timeout, and not a day more."""
+    monkeypatch.setattr(podrun, "_VANISHED_S", 0.01)
+    server = Server()
+    server.jobs["a-1"] = {"metadata": {"name": "a-1", "uid": "mine"}, "spec": {}}
+    story = Story(server, adopted=True)
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    running = story.pod("mine")
+    running["status"] = {
+        "phase": "Running",
+        "containerStatuses": [{"name": "run", "state": {"running": {"startedAt": tomorrow}}}],
+    }
+    server.pods_there = [running]
+    waited: list[float] = []
+    wait = story.run._wait  # noqa: SLF001
+
+    async def spy(deadline: float) -> None:
+        waited.append(deadline - asyncio.get_running_loop().time())
+        await wait(deadline)
+
+    monkeypatch.setattr(story.run, "_wait", spy)
+    await story.until(lambda: waited)
+    story.run.stop("done")
+    story.run.pod_gone()
+    await story.ended()
+    assert waited[0] <= timedelta(hours=1).total_seconds()
