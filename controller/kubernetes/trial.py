@@ -16,6 +16,7 @@ from controller.reconcile.records import Document, Key, Problem
 
 _AT_ONCE = 8
 _VERDICTS = (400, 422)
+_SHAPELESS = "this is no template of a Pod: each container is a mapping with a name of its own, and its env a list of variables"
 
 
 class Trial:
@@ -32,9 +33,14 @@ class Trial:
         return {key: problem for (key, _), problem in zip(wanted, found, strict=True) if problem is not None}
 
     async def _ask(self, key: Key, spec: JobSpec) -> Problem | None:
+        try:
+            manifest = podspec.trial(key.namespace, key.name, spec)
+        except (AttributeError, LookupError, TypeError, ValueError):
+            # Somebody's template of no known shape must not stop the reconciliation of all others.
+            return Problem("/spec/pod/template", Reason.Invalid, _SHAPELESS, "`kubectl explain podtemplate.template.spec`")
         async with self._room:
             try:
-                await self._workloads.try_job(podspec.trial(key.namespace, key.name, spec))
+                await self._workloads.try_job(manifest)
             except ApiFailed as error:
                 return _problem(spec, error) if error.code in _VERDICTS else None
         return None
