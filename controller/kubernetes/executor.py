@@ -32,7 +32,6 @@ class KubernetesExecutor:
         self._history = History(workloads)
         self._facilities = Facilities(workloads, clock, self._logs, owner_of, self._history, self._listed)
         self._running: dict[tuple[str, str], PodExecution] = {}
-        self._pods: dict[tuple[str, str], PodExecution] = {}
         self._watchers = [
             watcher
             for place in workloads.places
@@ -74,8 +73,6 @@ class KubernetesExecutor:
 
     def _forget(self, execution: PodExecution) -> None:
         self._running.pop((execution.request.namespace, execution.request.run), None)
-        for key in [key for key in (execution.pod_key,) if key is not None]:
-            self._pods.pop(key, None)
 
     async def _listed(self) -> None:
         for watcher in self._watchers:
@@ -99,10 +96,9 @@ class KubernetesExecutor:
         run = pod["metadata"].get("labels", {}).get(podspec.RUN_LABEL, "")
         execution = self._running.get((pod["metadata"]["namespace"], run))
         if execution is not None:
-            self._pods[key_of(pod)] = execution
             execution.pod_seen(pod)
 
     def _pod_gone(self, key: tuple[str, str]) -> None:
-        execution = self._pods.pop(key, None)
-        if execution is not None:
+        # By its Pod: one that a list has told of is as gone as one that a watch has.
+        for execution in [one for one in self._running.values() if one.pod_key == key]:
             execution.pod_gone()

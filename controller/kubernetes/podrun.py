@@ -41,7 +41,7 @@ _VANISHED_S = 5.0
 _FORBIDDEN_S = 20.0
 """An API server that has just begun forbids what it will allow as soon as it has read its roles."""
 _GONE_AFTER_S = 30.0
-"""Beyond its grace: how long a Pod that was told to end is waited for."""
+"""Beyond its grace: how long a Pod that was told to end is waited for. Also how long an API server is waited for that has to remove something."""
 
 
 class Facilities(msgspec.Struct, frozen=True):
@@ -83,12 +83,16 @@ class PodExecution:
         self._secrets = request.pod.secrets
         self._on_end, self._forget = on_end, forget
         self._adopted = adopted
+        self._uid: str | None = None  # of the Job that is ours, once it is known
+        self._early: dict[str, Object] = {}  # Pods that were seen before it was
+        self._let_go = adopted
         self._container = podspec.container_of(request)
+        self._manifest: Object = {}
         self._job: Object | None = None
         self._pod: Object | None = None
         self._job_gone = self._pod_gone = False
         self._lost_since: float | None = None
-        self._news = asyncio.Event()
+        self._news, self._stopping = asyncio.Event(), asyncio.Event()
         self._stop_reason: str | None = None
         self._released = False
         self._log = PodLog(
@@ -104,8 +108,8 @@ class PodExecution:
 
     @property
     def outlives(self) -> bool:
-        """A Pod does."""
-        return True
+        """A Pod does, once nothing is left to be made for it."""
+        return self._let_go
 
     @property
     def last_output_at(self) -> Any:
@@ -126,6 +130,7 @@ class PodExecution:
         """Delete the Job. Its Pod gets the grace of its template, which a shorter one cannot replace any more."""
         if self._stop_reason is None:
             self._stop_reason = reason
+            self._stopping.set()
             self._news.set()
 
     def release(self) -> None:
@@ -138,9 +143,10 @@ class PodExecution:
     # What the watchers tell
 
     def job_seen(self, job: Object) -> None:
-        """The Job, as it is now."""
-        self._job, self._job_gone = job, False
-        self._news.set()
+        """A Job of this name, as it is now; it is ours if it has the uid of the one that was made or found."""
+        if self._uid in (None, job["metadata"]["uid"]):
+            self._job, self._job_gone = job, False
+            self._news.set()
 
     def job_gone(self) -> None:
         """Somebody has deleted the Job."""
@@ -148,9 +154,12 @@ class PodExecution:
         self._news.set()
 
     def pod_seen(self, pod: Object) -> None:
-        """The Pod, as it is now."""
-        self._pod, self._pod_gone = pod, False
-        self._news.set()
+        """A Pod that is called this run's, as it is now. Labels anybody can write: it is ours if it is our Job's."""
+        if self._uid is None:
+            self._early[pod["metadata"]["name"]] = pod
+        elif podstate.controller_of(pod) == self._uid:
+            self._pod, self._pod_gone = pod, False
+            self._news.set()
 
     def pod_gone(self) -> None:
         """The Pod is no more; what was seen of it last stays."""
@@ -170,6 +179,8 @@ class PodExecution:
         except Exception as error:  # noqa: BLE001 - every accepted run ends
             event(_log, "a run could not be followed", logging.ERROR, error=error, run=self.request.run)
             result = self._result(start_error=f"it could not be followed: {type(error).__name__}: {error}")
+            with contextlib.suppress(Exception):
+                await self._remove()
         self._stop_reading()
         self._forget(self)
         log = self._log.log
@@ -194,16 +205,32 @@ class PodExecution:
     async def _make(self) -> None:
         """Make the Job; one whose Pod needs a Secret is let go when that is there. Errors: _Over."""
         namespace, run = self.request.namespace, self.request.run
-        manifest = podspec.job(self.request, self._with.owner_of(namespace, self.request.job))
+        self._manifest = manifest = podspec.job(self.request, self._with.owner_of(namespace, self.request.job))
         deadline = self._time() + self._spec.start_timeout.total_seconds()
         try:
-            made = await self._patiently(partial(self._create, manifest), deadline)
+            made = await self._patiently(partial(self._create, manifest), deadline, stoppable=True)
+            self._is(made)
             if manifest["spec"]["suspend"]:
                 secret = podspec.secret(self.request, made["metadata"]["uid"])
-                await self._patiently(partial(self._create_secret, secret), deadline)
-                await self._patiently(partial(self._workloads.resume, namespace, run), deadline)
+                await self._patiently(partial(self._create_secret, secret), deadline, stoppable=True)
+                await self._patiently(partial(self._workloads.resume, namespace, run), deadline, stoppable=True)
         except ApiFailed as error:
+            # A request whose answer is missing may have been obeyed: what must not run any more is removed.
+            if self._uid is not None or error.passing:
+                await self._remove()
+            if self._stop_reason is not None:
+                raise _Over(cancelled=True) from error
             raise _Over(start_error=f"its Job could not be made: {error}") from error
+        self._let_go = True
+
+    def _is(self, job: Object) -> None:
+        """This Job is ours, and so are its Pods."""
+        self._uid = uid = job["metadata"]["uid"]
+        if self._job is not None and self._job["metadata"]["uid"] != uid:
+            self._job = None
+        early, self._early = self._early, {}
+        for pod in early.values():
+            self.pod_seen(pod)
 
     async def _create(self, manifest: Object) -> Object:
         """The Job that was made now, or by a try whose answer was lost."""
@@ -215,8 +242,8 @@ class PodExecution:
         there = await self._workloads.job(self.request.namespace, self.request.run)
         if there is None:
             raise ApiFailed(f"there was a Job {self.request.run}, and now there is none")
-        if there["metadata"].get("labels", {}).get(podspec.RUN_LABEL) != self.request.run:
-            raise ApiFailed(f"a Job {self.request.run} that is not jobwarden's is in the way; delete it", 422)
+        if not podspec.is_made_of(there, manifest):
+            raise ApiFailed(f"a Job {self.request.run} that was not made for this run is in the way; delete it", 422)
         return there
 
     async def _create_secret(self, secret: Object) -> None:
@@ -234,11 +261,13 @@ class PodExecution:
         self._job = await self._patiently(partial(self._workloads.job, namespace, run))
         if self._job is None:
             raise _Over(interrupted=Reason.Interrupted, note="there is no Job of it")
+        self._is(self._job)
         if self._job["spec"].get("suspend"):
             await self._delete()
             raise _Over(interrupted=Reason.Interrupted, note="its Job had not been let go yet")
-        found = await self._patiently(partial(self._workloads.pods, namespace, f"{podspec.RUN_LABEL}={run}"))
-        self._pod = self._pod or (found[0] if found else None)
+        for pod in await self._patiently(partial(self._workloads.pods, namespace, f"{podspec.RUN_LABEL}={run}")):
+            if self._pod is None:
+                self.pod_seen(pod)
         self._log.begin_again()
 
     async def _until_started(self) -> None:
@@ -268,7 +297,8 @@ class PodExecution:
 
     async def _until_ended(self) -> dict[str, Any]:
         """How it ended. A stop and a timeout delete the Job; then the Pod's end is waited for, though not for ever."""
-        ran = self._with.clock.now() - self.started_at if self._adopted else timedelta(0)
+        # The node has a clock of its own, which may be ahead of ours.
+        ran = max(self._with.clock.now() - self.started_at, timedelta(0)) if self._adopted else timedelta(0)
         deadline = self._time() + (self._spec.timeout - ran).total_seconds()
         while (ended := self._end_of_pod()) is None:
             wish = self._wish(deadline)
@@ -320,10 +350,25 @@ class PodExecution:
             return {"exit_code": 0, "note": "its Job is Complete, and its Pod is gone"}
         return None
 
+    async def _remove(self) -> None:
+        """Delete what may have been made of the Job, as far as it can be told that it is ours. Errors: none of the API server's."""
+        # Whoever takes it up from here finds what there is, and decides from that.
+        self._let_go = True
+        if self._uid is None:
+            ask = partial(self._workloads.job, self.request.namespace, self.request.run)
+            with contextlib.suppress(ApiFailed):
+                there = await self._patiently(ask, self._time() + _GONE_AFTER_S)
+                if there is not None and podspec.is_made_of(there, self._manifest):
+                    self._is(there)
+        if self._uid is not None:
+            await self._delete()
+
     async def _delete(self) -> None:
-        ask = partial(self._workloads.delete_job, self.request.namespace, self.request.run)
+        """Until it is gone a Pod may go on, so an API server that is away is waited for, up to when Kubernetes has ended the Job by its own deadline."""
+        ask = partial(self._workloads.delete_job, self.request.namespace, self.request.run, self._uid)
+        at_most = self._spec.start_timeout + self._spec.timeout + self._spec.termination_grace_period
         try:
-            await self._patiently(ask, self._time() + _GONE_AFTER_S)
+            await self._patiently(ask, self._time() + at_most.total_seconds() + _GONE_AFTER_S)
         except ApiFailed as error:
             event(_log, "a Job could not be deleted", logging.WARNING, run=self.request.run, problem=str(error))
 
@@ -387,16 +432,28 @@ class PodExecution:
                 await self._news.wait()
         self._news.clear()
 
-    async def _patiently(self, ask: Callable[[], Awaitable[T]], deadline: float | None = None) -> T:
-        """What the API server gives, asked again while it may yet give it. Errors: ApiFailed, when it will not or the time is up."""
+    async def _patiently(
+        self, ask: Callable[[], Awaitable[T]], deadline: float | None = None, *, stoppable: bool = False
+    ) -> T:
+        """What the API server gives, asked again while it may yet give it. Errors: ApiFailed, when it will not, the time is up, or somebody wants the run to end."""
         pause, began = _FIRST_PAUSE_S, self._time()
         while True:
             try:
                 return await ask()
             except ApiFailed as error:
                 warming_up = error.code == _FORBIDDEN and (deadline is None or self._time() - began < _FORBIDDEN_S)
-                over = deadline is not None and self._time() >= deadline
+                over = (deadline is not None and self._time() >= deadline) or (stoppable and self._stopping.is_set())
                 if over or not (error.passing or warming_up):
                     raise
-                await asyncio.sleep(max(error.retry_after or 0.0, pause * random.uniform(0.5, 1.0)))  # noqa: S311
+                wait = max(error.retry_after or 0.0, pause * random.uniform(0.5, 1.0))  # noqa: S311
+                until = self._time() + wait if deadline is None else min(self._time() + wait, deadline)
+                await self._pause(until, stoppable=stoppable)
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    async def _pause(self, until: float, *, stoppable: bool) -> None:
+        if not stoppable:
+            await asyncio.sleep(until - self._time())
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                await self._stopping.wait()

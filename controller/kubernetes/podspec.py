@@ -6,6 +6,7 @@ Source: https://kubernetes.io/docs/concepts/workloads/controllers/job/
 
 import copy
 import math
+import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ from controller.kinds.catalog import API_VERSION, GROUP
 MANAGED_BY = {"app.kubernetes.io/managed-by": "jobwarden"}
 RUN_LABEL = f"{GROUP}/run"
 JOB_LABEL = f"{GROUP}/job"
+MAKING = f"{GROUP}/making"
+"""Annotation of a Job: which attempt to make it this was, so that one whose answer was lost knows its own again."""
 SELECTOR = "app.kubernetes.io/managed-by=jobwarden"
 
 Object = Mapping[str, Any]
@@ -46,7 +49,7 @@ def secret_name(run: str) -> str:
 
 
 def job(request: ExecutionRequest, owner: Owner | None) -> dict[str, Any]:
-    """The Job of a run; suspended where its Secret has still to be made. Pure.
+    """The Job of a run; suspended where its Secret has still to be made. Pure but for the mark that no other one has.
 
     Shape:  one Pod, never replaced: retries are ours. `activeDeadlineSeconds` only bounds what a controller that is gone cannot end.
     """
@@ -60,7 +63,7 @@ def job(request: ExecutionRequest, owner: Owner | None) -> dict[str, Any]:
             "name": request.run,
             "namespace": request.namespace,
             "labels": _labels(request),
-            "annotations": dict(_ANNOTATIONS),
+            "annotations": {**_ANNOTATIONS, MAKING: uuid.uuid4().hex},
             **_owned(owner, spec),
         },
         "spec": {
@@ -74,6 +77,12 @@ def job(request: ExecutionRequest, owner: Owner | None) -> dict[str, Any]:
             "template": _template(request, pod),
         },
     }
+
+
+def is_made_of(there: Object, manifest: Object) -> bool:
+    """Whether a Job that was found was made of this very manifest, and not by anybody else under the same name. Pure."""
+    mark = manifest.get("metadata", {}).get("annotations", {}).get(MAKING)
+    return mark is not None and (there["metadata"].get("annotations") or {}).get(MAKING) == mark
 
 
 def trial(namespace: str, name: str, spec: JobSpec) -> dict[str, Any]:

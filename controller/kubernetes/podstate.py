@@ -119,6 +119,12 @@ def _lost(pod: Object, terminated: Object) -> str | None:
     return "its node lost it" if terminated.get("reason") == _UNKNOWN else None
 
 
+def controller_of(body: Object) -> str | None:
+    """The uid of what an object was made by and belongs to, None if it is nobody's."""
+    owners = body["metadata"].get("ownerReferences") or ()
+    return next((owner["uid"] for owner in owners if owner.get("controller")), None)
+
+
 def deadline_exceeded(job: Object | None) -> bool:
     """Whether Kubernetes ended it because nobody of us did."""
     return job is not None and _job_failed(job).get("reason") == "DeadlineExceeded"

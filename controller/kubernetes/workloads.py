@@ -123,7 +123,7 @@ class Workloads:
             "timeoutSeconds": str(_WATCH_SECONDS),
         }
         async for line in self._lines(_collection(kind, namespace), parameters):
-            event = _decode(line)
+            event = _understood(line)
             if event["type"] == "ERROR":
                 said = event["object"]
                 raise ApiFailed(f"the watch was ended: {said.get('message')}", said.get("code", 0))
@@ -165,9 +165,9 @@ class Workloads:
                 headers={"Content-Type": kind, "Accept": "application/json"},
             )
             _check(response)
-            return _decode(response.content)
+            return response.content
 
-        return await answered(ask())
+        return _understood(await answered(ask()))
 
     async def _lines(self, path: str, parameters: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
         rest = b""
@@ -197,6 +197,14 @@ class Workloads:
 def _collection(kind: str, namespace: str) -> str:
     inside = f"/namespaces/{namespace}" if namespace else ""
     return f"{KINDS[kind]}{inside}/{_PLURALS[kind]}"
+
+
+def _understood(content: bytes) -> Any:
+    """Errors: ApiFailed for what an API server does not say; something in between may."""
+    try:
+        return _decode(content)
+    except msgspec.DecodeError as error:
+        raise ApiFailed(f"the API server answered something that is not JSON: {error}") from error
 
 
 def _check(response: httpx2.Response) -> None:

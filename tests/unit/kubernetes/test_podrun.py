@@ -136,6 +136,9 @@ async def test_a_pod_that_only_says_it_is_the_runs_ends_nothing() -> None:
     await story.until(lambda: story.run.outlives)
     story.run.pod_seen(story.pod(None, "forged"))
     story.run.pod_seen(story.pod("another", "forged-too"))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not story.result.done()
     story.run.pod_seen(story.pod("uid-0", "real"))
     assert (await story.ended()).outputs == {"from": "real"}
 
