@@ -85,7 +85,7 @@ def _only_with(token_now: Callable[[], tuple[bytes, str | None]]) -> Middleware:
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         token, wrong = token_now()
-        given = request.headers.get(TOKEN_HEADER, "").encode()
+        given = request.headers.get(TOKEN_HEADER, "").encode(errors="surrogateescape")
         if wrong is not None or not hmac.compare_digest(given, token):
             return problem(401, "Forbidden", f"{TOKEN_HEADER} is missing or not the one of this controller")
         return await handler(request)

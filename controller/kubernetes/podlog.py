@@ -19,6 +19,8 @@ _AGAIN_S = 1.0
 _LONG = 1 << 16
 """Bytes of a line that are kept for its end to come; a program may print for ever without one."""
 _TRIES_AFTER_END = 3
+_CUT_S = 2.0
+"""How long a stream that is open may go on after the end. One that stood still for long may be dead, and nobody has told."""
 _AFTER_END_S = 10.0
 """How long the log of a Pod that has ended is waited for."""
 
@@ -87,6 +89,7 @@ class PodLog:
         self._lines = Lines()
         self._ended = asyncio.Event()
         self._done = asyncio.Event()
+        self._open: asyncio.Timeout | None = None
 
     def begin_again(self) -> None:
         """All of it is read from its beginning, whoever has written the file before."""
@@ -100,7 +103,7 @@ class PodLog:
             while True:
                 ended = self._ended.is_set()
                 try:
-                    await self._read(workloads, namespace, pod, container)
+                    await self._read_open(workloads, namespace, pod, container)
                     self.error = None
                 except ApiFailed as error:
                     self.error = f"the output is incomplete: {error}"
@@ -119,11 +122,23 @@ class PodLog:
     async def finish(self) -> None:
         """The Pod has ended: wait for the rest, though not for ever."""
         self._ended.set()
+        if self._open is not None:
+            self._open.reschedule(asyncio.get_running_loop().time() + _CUT_S)
         try:
             async with asyncio.timeout(_AFTER_END_S):
                 await self._done.wait()
         except TimeoutError:
             self.error = self.error or f"the output is incomplete: it did not end within {_AFTER_END_S:g} s"
+
+    async def _read_open(self, workloads: Workloads, namespace: str, pod: str, container: str) -> None:
+        """Errors: ApiFailed, also for a stream that was open at the end of the Pod and did not end itself."""
+        try:
+            async with asyncio.timeout(None) as self._open:
+                await self._read(workloads, namespace, pod, container)
+        except TimeoutError:
+            raise ApiFailed("its stream did not end with the Pod") from None
+        finally:
+            self._open = None
 
     async def _read(self, workloads: Workloads, namespace: str, pod: str, container: str) -> None:
         since = self._lines.last.decode() if self._lines.last else None

@@ -176,6 +176,8 @@ def _given(request: ExecutionRequest, pod: PodRequest, target: PodTarget) -> dic
         body["automountServiceAccountToken"] = False
     body.setdefault("terminationGracePeriodSeconds", _grace(request))
     metadata = template["metadata"] = template.get("metadata") or {}
+    # It would keep the Pod for whoever takes the finalizer away, which is nobody.
+    metadata.pop("finalizers", None)
     metadata["labels"] = {**(metadata.get("labels") or {}), **_labels(request)}
     name = container_of(request)
     (container,) = (one for one in body["containers"] if one.get("name") == name)

@@ -72,6 +72,8 @@ class Watcher:
                 async for what, item in stream:
                     version = item["metadata"]["resourceVersion"]
                     self._take(what, item)
+            # Something in between may end every watch at once.
+            await asyncio.sleep(_FIRST_PAUSE_S)
 
     def _take(self, what: str, item: Object) -> None:
         if what == "BOOKMARK":

@@ -1,11 +1,18 @@
 """The output of a container, whatever pieces it comes in and wherever the stream breaks."""
 
+import asyncio
 import itertools
+from collections.abc import AsyncGenerator
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.kubernetes.podlog import Lines
+from controller.base.clock import SystemClock
+from controller.executors.runlog import LogWriter
+from controller.kubernetes import podlog
+from controller.kubernetes.podlog import Lines, PodLog
 
 TEXTS = st.lists(st.binary(max_size=20).map(lambda text: text.replace(b"\n", b"")), max_size=12)
 
@@ -59,3 +66,30 @@ def test_a_long_line_that_was_given_is_left_out_whole_when_it_comes_again() -> N
         got += lines.take(line[start : start + 30_000])
     got += lines.take(b"2026-01-01T00:00:00.2Z short\n") + lines.end()
     assert got == b"x" * 200_000 + b"\nshort\n"
+
+
+class DeadStream:
+    """An API server whose open stream has died without a word; asked anew it has everything."""
+
+    async def log(
+        self, _namespace: str, _pod: str, _container: str, _since: str | None, *, follow: bool
+    ) -> AsyncGenerator[bytes, None]:
+        """The output."""
+        yield b"2026-01-01T00:00:00.1Z first\n"
+        if follow:
+            await asyncio.Event().wait()
+        yield b"2026-01-01T00:00:00.2Z last\n"
+
+
+async def test_a_stream_that_has_died_costs_no_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is in between drops connections that were silent for long, and tells nobody."""
+    monkeypatch.setattr(podlog, "_CUT_S", 0.01)
+    workloads: Any = DeadStream()
+    log = PodLog(LogWriter(asyncio.get_running_loop()), SystemClock(), path=None, limit=100, keep=100)
+    reading = asyncio.create_task(log.follow(workloads, "n", "p", "c"))
+    async with asyncio.timeout(20):
+        while not log.tail.total:
+            await asyncio.sleep(0)
+        await log.finish()
+        await reading
+    assert (log.tail.data, log.error) == (b"first\nlast\n", None)
