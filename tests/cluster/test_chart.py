@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from controller.kubernetes.admission import SHIPPED, judge
 from tests.harness import Warden, job, wait_for
 from tests.harness.controlplane import ControlPlane, tools
 from tests.harness.warden import ROOT
@@ -280,6 +281,15 @@ def test_rights_of_the_manifests_are_in_the_chart(api: ControlPlane) -> None:
     shipped = yaml.safe_load_all((ROOT / "manifests/kubernetes/rights.yaml").read_text())
     # The chart makes the Lease itself.
     assert _granted(shipped) - _granted(yaml.safe_load_all(rendered)) <= {("coordination.k8s.io", "leases", "create")}
+
+
+def test_the_policies_of_a_release_are_those_that_a_controller_believes(released: ControlPlane) -> None:
+    """As the API server has them, with the defaults that it adds, and the names of this release's controllers."""
+    for name in SHIPPED:
+        policy = released.get("validatingadmissionpolicy", name)
+        binding = released.get("validatingadmissionpolicybinding", name)
+        found = judge(name, policy, binding)
+        assert (found.mark != "", found.problem) == (True, "")
 
 
 def test_people_get_what_their_role_says(released: ControlPlane) -> None:
