@@ -102,7 +102,9 @@ def _accounts(body: Mapping[str, Any], allow: PodsAllow) -> Iterator[Demand]:
             for kind in _IDENTITIES:
                 if kind in source:
                     pointer = f"/spec/volumes/{index}/projected/sources/{place}/{kind}"
-                    message = f"the volume has an identity of the service account {_NO_ACCOUNT}, which is not allowed to jobs"
+                    message = (
+                        f"the volume has an identity of the service account {_NO_ACCOUNT}, which is not allowed to jobs"
+                    )
                     yield Demand(pointer, message, "serviceAccounts")
 
 

@@ -279,9 +279,11 @@ class PodExecution:
                 raise _Over(cancelled=True)
             if self._pod is not None and (ended := podstate.ended(self._pod, self._container)) is not None:
                 raise _Over(**msgspec.structs.asdict(ended))
-            self._check_lost()
+            await self._check_lost()
             stuck = podstate.stuck(self._pod, self._container)
             if stuck.final or self._time() >= deadline:
+                if await self._anything_new():
+                    continue
                 why = await self._why(stuck)
                 await self._delete()
                 raise _Over(failure=stuck.failure, start_error=why)
@@ -303,10 +305,12 @@ class PodExecution:
         while (ended := self._end_of_pod()) is None:
             wish = self._wish(deadline)
             if wish is not None:
+                if self._stop_reason is None and await self._anything_new() and self._end_of_pod() is not None:
+                    continue
                 await self._delete()
                 await self._until_gone()
                 return wish
-            self._check_lost()
+            await self._check_lost()
             await self._wait(deadline)
         return msgspec.structs.asdict(ended)
 
@@ -324,7 +328,25 @@ class PodExecution:
     def _end_of_pod(self) -> podstate.Ended | None:
         return podstate.ended(self._pod, self._container) if self._pod is not None else None
 
-    def _check_lost(self) -> None:
+    async def _anything_new(self) -> bool:
+        """Whether the Pod looks different from what the watch has told, which may be late, or deaf with an API server that was away."""
+        before, place = self._pod, f"{podspec.RUN_LABEL}={self.request.run}"
+        ask = partial(self._workloads.pods, self.request.namespace, place)
+        with contextlib.suppress(ApiFailed):
+            for pod in await self._patiently(ask, self._time() + self._life_s(), stoppable=True):
+                self.pod_seen(pod)
+        return self._version(self._pod) != self._version(before)
+
+    @staticmethod
+    def _version(pod: Object | None) -> str | None:
+        return pod["metadata"].get("resourceVersion") if pod is not None else None
+
+    def _life_s(self) -> float:
+        """How long a Job lives at most, whoever looks after it: `activeDeadlineSeconds`."""
+        most = self._spec.start_timeout + self._spec.timeout + self._spec.termination_grace_period
+        return most.total_seconds() + _GONE_AFTER_S
+
+    async def _check_lost(self) -> None:
         """Errors: _Over when nothing is left that could tell more, for as long as news may be late."""
         fields = self._lost()
         if fields is None:
@@ -332,6 +354,8 @@ class PodExecution:
         elif self._lost_since is None:
             self._lost_since = self._time()
         elif self._time() - self._lost_since >= _VANISHED_S:
+            if self._pod is None and await self._anything_new():
+                return
             raise _Over(**fields)
 
     def _lost(self) -> dict[str, Any] | None:
@@ -366,9 +390,8 @@ class PodExecution:
     async def _delete(self) -> None:
         """Until it is gone a Pod may go on, so an API server that is away is waited for, up to when Kubernetes has ended the Job by its own deadline."""
         ask = partial(self._workloads.delete_job, self.request.namespace, self.request.run, self._uid)
-        at_most = self._spec.start_timeout + self._spec.timeout + self._spec.termination_grace_period
         try:
-            await self._patiently(ask, self._time() + at_most.total_seconds() + _GONE_AFTER_S)
+            await self._patiently(ask, self._time() + self._life_s())
         except ApiFailed as error:
             event(_log, "a Job could not be deleted", logging.WARNING, run=self.request.run, problem=str(error))
 

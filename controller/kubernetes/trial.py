@@ -16,7 +16,9 @@ from controller.reconcile.records import Document, Key, Problem
 
 _AT_ONCE = 8
 _VERDICTS = (400, 422)
-_SHAPELESS = "this is no template of a Pod: each container is a mapping with a name of its own, and its env a list of variables"
+_SHAPELESS = (
+    "this is no template of a Pod: each container is a mapping with a name of its own, and its env a list of variables"
+)
 
 
 class Trial:
@@ -37,7 +39,9 @@ class Trial:
             manifest = podspec.trial(key.namespace, key.name, spec)
         except (AttributeError, LookupError, TypeError, ValueError):
             # Somebody's template of no known shape must not stop the reconciliation of all others.
-            return Problem("/spec/pod/template", Reason.Invalid, _SHAPELESS, "`kubectl explain podtemplate.template.spec`")
+            return Problem(
+                "/spec/pod/template", Reason.Invalid, _SHAPELESS, "`kubectl explain podtemplate.template.spec`"
+            )
         async with self._room:
             try:
                 await self._workloads.try_job(manifest)

@@ -116,14 +116,18 @@ class PodsAllow(Model):
     """What the Pods of jobs may have beyond what every Pod may."""
 
     privileged: bool = Field(
-        default=False, description="Privileged containers, and capabilities other than NET_BIND_SERVICE."
+        default=False,
+        description="Privileged containers, capabilities other than NET_BIND_SERVICE, unsafe sysctls, and doing without seccomp, AppArmor or SELinux.",
     )
-    host_namespaces: bool = Field(default=False, description="The network, process and IPC namespaces of the node.")
+    host_namespaces: bool = Field(
+        default=False,
+        description="The network, process and IPC namespaces of the node, its ports, and probes of other hosts.",
+    )
     host_paths: bool = Field(default=False, description="Folders of the node as volumes.")
     service_accounts: list[ObjectName] = Field(
         default=[],
         max_length=64,
-        description="Service accounts that a template may name; their token is mounted then.",
+        description="Service accounts that a template may name; their token is mounted then. `default` also allows its token in a volume.",
         json_schema_extra=list_of(""),
     )
 

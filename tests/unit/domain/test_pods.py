@@ -93,15 +93,30 @@ def test_what_every_pod_may_have_needs_no_setting() -> None:
     assert not list(demands({"spec": body}, PodsAllow()))
 
 
+FIELDS = [
+    "spec",
+    "metadata",
+    "annotations",
+    "containers",
+    "ports",
+    "env",
+    "securityContext",
+    "capabilities",
+    "add",
+    "sysctls",
+    "seLinuxOptions",
+    "type",
+    "volumes",
+    "projected",
+    "sources",
+    "serviceAccountName",
+]
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                ["spec", "containers", "securityContext", "capabilities", "add", "ports", "volumes", "projected"]
-                + ["sources", "metadata", "annotations", "sysctls", "seLinuxOptions", "type", "serviceAccountName"]
-            ),
+            st.sampled_from(FIELDS),
             inner,
             max_size=4,
         )

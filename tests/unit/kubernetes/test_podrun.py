@@ -41,24 +41,25 @@ class Server:
         self._fail("create_job")
         return self.jobs[name]
 
-    async def job(self, namespace: str, name: str) -> Any:  # noqa: ARG002
+    async def job(self, namespace: str, name: str) -> Any:
         """One Job."""
         self._fail("job")
         return self.jobs.get(name)
 
-    async def pods(self, namespace: str, selector: str) -> list[Any]:  # noqa: ARG002
+    async def pods(self, namespace: str, selector: str) -> list[Any]:
         """Pods."""
+        self._fail("pods")
         return self.pods_there
 
-    async def create_secret(self, manifest: Any) -> None:  # noqa: ARG002
+    async def create_secret(self, manifest: Any) -> None:
         """Make it."""
         self._fail("create_secret")
 
-    async def resume(self, namespace: str, name: str) -> None:  # noqa: ARG002
+    async def resume(self, namespace: str, name: str) -> None:
         """Let it go."""
         self._fail("resume")
 
-    async def delete_job(self, namespace: str, name: str, uid: str | None = None) -> None:  # noqa: ARG002
+    async def delete_job(self, namespace: str, name: str, uid: str | None = None) -> None:
         """Remove it, if it is this one."""
         self._fail("delete_job")
         if name in self.jobs and uid in (None, self.jobs[name]["metadata"]["uid"]):
@@ -68,7 +69,7 @@ class Server:
     async def delete_secret(self, namespace: str, name: str) -> None:
         """Remove it."""
 
-    async def troubles(self, namespace: str, job: str) -> list[str]:  # noqa: ARG002
+    async def troubles(self, namespace: str, job: str) -> list[str]:
         """Nothing."""
         return []
 
@@ -85,13 +86,15 @@ class Server:
 class Story:
     """One run and what becomes of it."""
 
-    def __init__(self, server: Server, *, secrets: dict[str, str] | None = None, adopted: bool = False) -> None:
+    def __init__(
+        self, server: Server, *, secrets: dict[str, str] | None = None, adopted: bool = False, **more: Any
+    ) -> None:
         workloads: Any = server
         self.server = server
         self.result: asyncio.Future[ExecutionResult] = asyncio.get_running_loop().create_future()
         logs = LogWriter(asyncio.get_running_loop())
         shared = Facilities(workloads, SystemClock(), logs, lambda *_: None, History(workloads), self._listed)
-        spec = JobSpec(ExecTarget(("true",)), executor=ExecutorKind.Kubernetes, image="i")
+        spec = JobSpec(ExecTarget(("true",)), executor=ExecutorKind.Kubernetes, image="i", **more)
         pod = PodRequest(spec=spec, values={"JOBWARDEN_OUTPUT": "/dev/termination-log"}, secrets=secrets or {})
         request = ExecutionRequest(
             run="a-1", namespace="n", job="a", argv=(), env={}, timeout=timedelta(minutes=1), pod=pod
@@ -104,6 +107,7 @@ class Story:
         """A Pod with the labels of this run that has ended, of the Job with this uid."""
         owners = [{"kind": "Job", "name": "a-1", "uid": uid, "controller": True}] if uid else []
         metadata = {"name": name, "namespace": "n", "labels": {podspec.RUN_LABEL: "a-1"}, "ownerReferences": owners}
+        metadata["resourceVersion"] = str(code + 1)
         state = {"terminated": {"exitCode": code, "startedAt": BEGAN, "finishedAt": BEGAN, "message": f"from={name}"}}
         status = {"phase": "Failed" if code else "Succeeded", "containerStatuses": [{"name": "run", "state": state}]}
         return {"metadata": metadata, "status": status}
@@ -220,7 +224,7 @@ async def test_a_node_whose_clock_is_ahead_gives_no_run_more_time(monkeypatch: p
     }
     server.pods_there = [running]
     waited: list[float] = []
-    wait = story.run._wait  # noqa: SLF001
+    wait = story.run._wait
 
     async def spy(deadline: float) -> None:
         waited.append(deadline - asyncio.get_running_loop().time())
@@ -232,3 +236,38 @@ async def test_a_node_whose_clock_is_ahead_gives_no_run_more_time(monkeypatch: p
     story.run.pod_gone()
     await story.ended()
     assert waited[0] <= timedelta(hours=1).total_seconds()
+
+
+async def test_a_start_that_nobody_told_of_is_a_start() -> None:
+    """An API server that was away for longer than `startTimeout` is asked once more before a Pod is given up that has run all the while."""
+    server = Server()
+    server.fails["pods"] = [LOST]
+    story = Story(server, start_timeout=timedelta(seconds=0.05))
+    server.pods_there = [story.pod("uid-0", "real", 4)]
+    assert (await story.ended()).exit_code == 4
+    assert not server.deleted
+
+
+async def test_an_end_that_nobody_told_of_is_no_timeout() -> None:
+    """The same when the time is up."""
+    server = Server()
+    story = Story(server, timeout=timedelta(seconds=0.05))
+    await story.until(lambda: story.run.outlives)
+    running = story.pod("uid-0", "real")
+    running["status"]["phase"] = "Running"
+    server.pods_there = [story.pod("uid-0", "real", 4)]
+    story.run.pod_seen(running)
+    result = await story.ended()
+    assert (result.exit_code, result.timed_out) == (4, False)
+
+
+async def test_a_failed_job_whose_pod_was_not_seen_yet_is_asked_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watch of Jobs may be ahead of the one of Pods by any time."""
+    monkeypatch.setattr(podrun, "_VANISHED_S", 0.02)
+    server = Server()
+    story = Story(server)
+    await story.until(lambda: story.run.outlives)
+    server.pods_there = [story.pod("uid-0", "real", 4)]
+    failed = {"conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]}
+    story.run.job_seen(server.jobs["a-1"] | {"status": failed})
+    assert (await story.ended()).exit_code == 4
