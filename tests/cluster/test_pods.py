@@ -208,6 +208,26 @@ def test_a_timeout_and_a_cancellation_end_the_pod(story: Story) -> None:
     assert (status["state"], status["reason"]) == ("Cancelled", "CancelRequested")
 
 
+def test_a_pod_that_only_has_the_labels_of_a_run_ends_nothing(story: Story) -> None:
+    """Whoever may make Pods in a namespace may write any labels on them; the run is the Pod of its Job."""
+    story.declare()
+    run = story.run()
+    pod = story.begin(run)
+    labels = story.cluster.get("pod", pod, story.namespace)["metadata"]["labels"]
+    ours = ("app.kubernetes.io/managed-by", "jobwarden.dev/run", "jobwarden.dev/job")
+    forged = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "forged", "labels": {name: labels[name] for name in ours}},
+        "spec": {"containers": [{"name": "run", "image": "i"}], "nodeName": "node-1"},
+    }
+    story.cluster.apply(forged, namespace=story.namespace).ok()
+    story.cluster.finish("forged", story.namespace, message="rows=1")
+    story.cluster.finish(pod, story.namespace, 3)
+    status = story.ended(run)
+    assert (status["state"], status.get("exitCode")) == ("Failed", 3)
+
+
 def test_deleting_the_scheduled_job_takes_its_pods_with_it(story: Story) -> None:
     """`deletionPolicy: Cancel`, through the owner reference and through the engine."""
     story.declare()
