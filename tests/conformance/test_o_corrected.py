@@ -140,13 +140,26 @@ def test_S197_an_approval_outlasts_a_wait_for_a_slot(each_warden: Warden) -> Non
         ("credentialPolicyRef", {"name": "short"}),
         ("credentialPolicy", {"mode": "None"}),
         ("authorizationPolicyRef", {"name": "office"}),
-        ("image", "alpine"),
-        ("executor", "Kubernetes"),
     ],
 )
 def test_S206_what_this_version_cannot_enforce_is_refused(warden: Warden, field: str, value: Any) -> None:
     """Never accepted and ignored."""
     assert_refused(warden, job("bold", **{field: value}), f"/spec/{field}", "not supported")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"image": "alpine"}, "only Pods have it"),
+        ({"image": "alpine", "executor": "Kubernetes"}, "does not run jobs with the executor Kubernetes"),
+    ],
+)
+def test_S206_what_this_controller_cannot_do_is_refused(warden: Warden, fields: dict[str, Any], words: str) -> None:
+    """A place to run that its settings do not name is no place, and is not replaced by another one."""
+    warden.write("bold", once("bold", **fields))
+    warden.start()
+    warden.wait_for(lambda: words in warden.log.read_text(encoding="utf-8"), "the refusal")
+    assert warden.runs() == []
 
 
 def test_S208_a_child_that_does_not_match_takes_nobody_elses_place(warden: Warden) -> None:
