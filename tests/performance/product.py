@@ -16,7 +16,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -37,6 +37,8 @@ class Installation:
     url: str
     source: Path | None = None
     """Where manifests come from, when it is not a folder of its own (replicas share one)."""
+    more: Mapping[str, str] = field(default_factory=dict)
+    """What else its processes find in their environment."""
 
     @property
     def manifests(self) -> Path:
@@ -51,6 +53,7 @@ class Installation:
             "XDG_RUNTIME_DIR": str(self.folder / "state"),
             "JOBWARDEN_DB": self.url,
             "PYTHONPATH": str(ROOT),
+            **self.more,
         }
 
     def database(self) -> Database:
@@ -96,7 +99,7 @@ def replica(of: Installation, name: str) -> Installation:
     """Another state folder for the same manifests and the same database."""
     folder = of.folder / name
     (folder / "state").mkdir(parents=True)
-    return Installation(folder, of.url, of.manifests)
+    return Installation(folder, of.url, of.manifests, of.more)
 
 
 def require_product() -> None:

@@ -18,6 +18,11 @@ from tests.performance.benchmarks import (
     b14_flood,
     b15_crash,
     b16_command,
+    c01_apply,
+    c02_sync,
+    c03_writes,
+    c04_cronjobs,
+    c05_takeover,
 )
 from tests.performance.harness import Case
 from tests.performance.suite import Suite
@@ -38,4 +43,9 @@ BENCHMARKS: Mapping[str, Callable[[Suite], Iterable[Case]]] = {
     "B14": b14_flood.cases,
     "B15": b15_crash.cases,
     "B16": b16_command.cases,
+    "C1": c01_apply.cases,
+    "C2": c02_sync.cases,
+    "C3": c03_writes.cases,
+    "C4": c04_cronjobs.cases,
+    "C5": c05_takeover.cases,
 }
