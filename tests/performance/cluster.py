@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ _numbers = itertools.count(1)
 
 
 class Audited(Simulated):
-    """A simulated cluster whose API server writes down every request, and whose node has logs: one line for each container."""
+    """A simulated cluster whose API server writes down every request, and whose node answers for logs."""
 
     def _begin(self) -> None:
         (self.folder / "audit-policy.yaml").write_text(yaml.safe_dump(POLICY), encoding="utf-8")
@@ -63,15 +62,11 @@ class Audited(Simulated):
 
 
 class _Logs(BaseHTTPRequestHandler):
-    """What a kubelet answers to those who want a log."""
+    """What a kubelet answers to those who want a log that it has not: one that gave it would have to know when the container ends."""
 
     def do_GET(self) -> None:
-        """One line, whoever asks."""
-        line = f"{datetime.now(UTC).isoformat()[:-6]}Z hello\n".encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(line)))
-        self.end_headers()
-        self.wfile.write(line)
+        """There is none, whoever asks."""
+        self.send_error(404)
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
