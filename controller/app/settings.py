@@ -53,7 +53,7 @@ def read(options: RunOptions) -> Plan:
         running=options.max_running or config.limits.running,
         log_limit=config.settings.run_log.limit,
         allowed=Allowed(config.settings.allow_env, tuple(base / folder for folder in config.settings.allow_files)),
-        defaults=_defaults(options, config, in_cluster=kubernetes is not None),
+        defaults=_defaults(options, config, kubernetes),
         kubernetes=kubernetes or KubernetesOptions(context=options.context),
         sources=sources,
         folders=tuple(Path(source.location) for source in sources if isinstance(source, Directory)),
@@ -71,10 +71,10 @@ def _options_of(source: KubernetesSource) -> KubernetesOptions:
     return KubernetesOptions(context=source.context, namespaces=source.namespaces, lease=source.lease)
 
 
-def _defaults(options: RunOptions, config: Configuration, *, in_cluster: bool) -> Defaults:
+def _defaults(options: RunOptions, config: Configuration, kubernetes: KubernetesOptions | None) -> Defaults:
     """What every job gets. Errors: InvalidInput where nobody says that people of a cluster may run programs here."""
     executors = options.executors or config.settings.executors
-    if in_cluster and not executors:
+    if kubernetes is not None and not executors:
         raise InvalidInput(
             "a source in a cluster needs settings.executors (or --executor): Kubernetes runs jobs as Pods; Local lets everybody who may create a ScheduledJob "
             "run programs as this user, on this host"
@@ -84,6 +84,7 @@ def _defaults(options: RunOptions, config: Configuration, *, in_cluster: bool) -
         **({"notification_target": target.name, "notification_target_kind": target.kind} if target is not None else {}),
         executors=tuple(ExecutorKind(name) for name in executors) or (ExecutorKind.Local,),
         image=options.image or config.settings.image,
+        pod_namespaces=kubernetes.namespaces if kubernetes is not None else (),
         pods=PodsAllow(
             privileged=allow.privileged,
             host_namespaces=allow.host_namespaces,

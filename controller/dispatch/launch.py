@@ -44,7 +44,7 @@ class Launcher:
 
     def prepare(self, run: Run, spec: JobSpec) -> ExecutionRequest | str:
         """The request, or why the run cannot be started. Reads the files that variables refer to: see `blocks`."""
-        refusal = pods.refusal(spec, self._settings)
+        refusal = pods.refusal(spec, run.namespace, self._settings)
         if refusal is not None:
             return refusal
         declared: Mapping[str, str] = {}

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from controller.domain.job import ExecutorKind
 from controller.domain.reasons import Reason
 from controller.domain.records import Ending
 from controller.store import dispatches, instances, outbox, pools, runs
@@ -53,7 +54,15 @@ def endings(orphans: Sequence[OpenRun], now: datetime, left: Collection[str] = (
             started_at=orphan.run.started_at,
             finished_at=now,
             interrupted=Reason.Interrupted,
-            note="processes that it had left behind were ended" if orphan.run.name in left else None,
+            note=_note(orphan, left),
         )
         for orphan in orphans
     ]
+
+
+def _note(orphan: OpenRun, left: Collection[str]) -> str | None:
+    if orphan.spec.executor is ExecutorKind.Kubernetes:
+        # Where there is somebody who can, it was taken up again and is not here.
+        delete = f"kubectl delete job {orphan.run.name} -n {orphan.run.namespace}"
+        return f"this controller runs no Pods, so its Job was left to itself; `{delete}` ends it"
+    return "processes that it had left behind were ended" if orphan.run.name in left else None

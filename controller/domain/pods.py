@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from controller.domain.job import JobSpec, PodTarget
+from controller.domain.job import ExecutorKind, JobSpec, PodTarget
 from controller.domain.resolve import Defaults, PodsAllow
 
 _HARMLESS = frozenset({"NET_BIND_SERVICE"})
@@ -60,10 +60,17 @@ def demands(template: Mapping[str, Any], allow: PodsAllow) -> Iterator[Demand]:
         yield from _privileges(_mapping(template.get("metadata")), body)
 
 
-def refusal(spec: JobSpec, settings: Defaults) -> str | None:
+def is_looked_after(namespace: str, settings: Defaults) -> bool:
+    """Whether Pods in this namespace are watched. Pure."""
+    return not settings.pod_namespaces or namespace in settings.pod_namespaces
+
+
+def refusal(spec: JobSpec, namespace: str, settings: Defaults) -> str | None:
     """Why a run of this job must not start where it would, None if it may; settings may have changed since its document was read. Pure."""
     if settings.executors and spec.executor not in settings.executors:
         return f"this controller does not run jobs with the executor {spec.executor}; add it to settings.executors, or change the job"
+    if spec.executor is ExecutorKind.Kubernetes and not is_looked_after(namespace, settings):
+        return f"this controller looks after no Pods in the namespace {namespace}"
     if isinstance(spec.target, PodTarget):
         found = next(demands(spec.target.template, settings.pods), None)
         if found is not None:

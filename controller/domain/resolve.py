@@ -38,6 +38,7 @@ class Defaults(msgspec.Struct, frozen=True):
     executors: tuple[job.ExecutorKind, ...] = ()
     image: str | None = None
     pods: PodsAllow = PodsAllow()
+    pod_namespaces: tuple[str, ...] = ()  # where Pods are looked after; none: everywhere
 
 
 def job_spec(spec: Source, defaults: Defaults = Defaults()) -> job.JobSpec:  # noqa: B008 - frozen

@@ -211,7 +211,7 @@ class PodExecution:
             made = await self._patiently(partial(self._create, manifest), deadline, stoppable=True)
             self._is(made)
             if manifest["spec"]["suspend"]:
-                secret = podspec.secret(self.request, made["metadata"]["uid"])
+                secret = podspec.secret(self.request, made)
                 await self._patiently(partial(self._create_secret, secret), deadline, stoppable=True)
                 await self._patiently(partial(self._workloads.resume, namespace, run), deadline, stoppable=True)
         except ApiFailed as error:
@@ -407,8 +407,9 @@ class PodExecution:
     async def _clean_up(self, result: ExecutionResult) -> None:
         """What only a run that goes on may have goes at its end; old Jobs go when there are enough."""
         namespace, run = self.request.namespace, self.request.run
-        if self._secrets is None or self._secrets:
-            ask = partial(self._workloads.delete_secret, namespace, podspec.secret_name(run))
+        job = self._job or self._manifest
+        if job and (self._secrets is None or self._secrets):
+            ask = partial(self._workloads.delete_secret, namespace, podspec.secret_name(job))
             with contextlib.suppress(ApiFailed):
                 await self._patiently(ask, self._time() + _GONE_AFTER_S)
         good = result.exit_code == 0

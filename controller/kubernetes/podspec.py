@@ -43,9 +43,13 @@ class Owner(msgspec.Struct, frozen=True):
     uid: str
 
 
-def secret_name(run: str) -> str:
-    """The Secret of a run. Pure."""
-    return f"{run}-env"
+def secret_name(job: Object) -> str:
+    """The Secret of a run, by its Job: a name that nobody could take in advance. Pure."""
+    return f"{job['metadata']['name']}-{_mark(job)[:10]}"
+
+
+def _mark(job: Object) -> str:
+    return str((job.get("metadata", {}).get("annotations") or {}).get(MAKING, ""))
 
 
 def job(request: ExecutionRequest, owner: Owner | None) -> dict[str, Any]:
@@ -56,7 +60,7 @@ def job(request: ExecutionRequest, owner: Owner | None) -> dict[str, Any]:
     pod = _pod_request(request)
     spec = pod.spec
     deadline = spec.start_timeout + spec.timeout + spec.termination_grace_period
-    return {
+    made: dict[str, Any] = {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
@@ -74,15 +78,15 @@ def job(request: ExecutionRequest, owner: Owner | None) -> dict[str, Any]:
             "suspend": bool(pod.secrets),
             "activeDeadlineSeconds": math.ceil(deadline.total_seconds()),
             "ttlSecondsAfterFinished": math.ceil(spec.history.max_age.total_seconds()),
-            "template": _template(request, pod),
         },
     }
+    made["spec"]["template"] = _template(request, pod, secret_name(made))
+    return made
 
 
 def is_made_of(there: Object, manifest: Object) -> bool:
     """Whether a Job that was found was made of this very manifest, and not by anybody else under the same name. Pure."""
-    mark = manifest.get("metadata", {}).get("annotations", {}).get(MAKING)
-    return mark is not None and (there["metadata"].get("annotations") or {}).get(MAKING) == mark
+    return bool(_mark(manifest)) and _mark(there) == _mark(manifest)
 
 
 def trial(namespace: str, name: str, spec: JobSpec) -> dict[str, Any]:
@@ -95,18 +99,24 @@ def trial(namespace: str, name: str, spec: JobSpec) -> dict[str, Any]:
     return job(request, None)
 
 
-def secret(request: ExecutionRequest, job_uid: str) -> dict[str, Any]:
-    """The Secret of a run, which goes with its Job. Pure."""
+def secret(request: ExecutionRequest, made: Object) -> dict[str, Any]:
+    """The Secret of a run whose Job was made; it goes with it. Pure."""
     pod = _pod_request(request)
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
-            "name": secret_name(request.run),
+            "name": secret_name(made),
             "namespace": request.namespace,
             "labels": _labels(request),
             "ownerReferences": [
-                {"apiVersion": "batch/v1", "kind": "Job", "name": request.run, "uid": job_uid, "controller": True}
+                {
+                    "apiVersion": "batch/v1",
+                    "kind": "Job",
+                    "name": request.run,
+                    "uid": made["metadata"]["uid"],
+                    "controller": True,
+                }
             ],
         },
         "immutable": True,
@@ -139,14 +149,14 @@ def _owned(owner: Owner | None, spec: JobSpec) -> dict[str, Any]:
     return {"ownerReferences": [{**reference, "controller": True, "blockOwnerDeletion": False}]}
 
 
-def _template(request: ExecutionRequest, pod: PodRequest) -> dict[str, Any]:
+def _template(request: ExecutionRequest, pod: PodRequest, hidden: str) -> dict[str, Any]:
     if isinstance(pod.spec.target, PodTarget):
         return _given(request, pod, pod.spec.target)
     container = {
         "name": _CONTAINER,
         "image": pod.spec.image,
         **_command(request, pod.spec),
-        "env": _environment(request, pod),
+        "env": _environment(pod, hidden),
         "envFrom": [_whole(one) for one in pod.spec.env_from],
         "resources": pod.spec.resources,
         "securityContext": dict(_RESTRICTED),
@@ -198,8 +208,7 @@ def _command(request: ExecutionRequest, spec: JobSpec) -> dict[str, list[str]]:
     return {"command": _literal(request.argv)}
 
 
-def _environment(request: ExecutionRequest, pod: PodRequest) -> list[dict[str, Any]]:
-    hidden = secret_name(request.run)
+def _environment(pod: PodRequest, hidden: str) -> list[dict[str, Any]]:
     secrets = [_from(name, "secretKeyRef", KeyRef(hidden, name)) for name in sorted(pod.secrets or ())]
     return [*(one for variable in pod.spec.env for one in _reference(variable)), *secrets, *_plain(pod.values)]
 

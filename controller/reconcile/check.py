@@ -29,22 +29,26 @@ _SHOWN = 12
 # alone
 
 
-def alone(spec: JobSpec, settings: Defaults, *, single_cron: bool) -> Iterator[Problem]:
+def alone(spec: JobSpec, namespace: str, settings: Defaults, *, single_cron: bool) -> Iterator[Problem]:
     """What is wrong with a job whatever else there is: cron, time zone, window, condition, and where it would run. `single_cron`: written as `cron`, not as `crons`."""
     if spec.schedule is not None:
         yield from _schedule(spec.schedule, single=single_cron)
     if spec.trigger is not None and spec.trigger.condition is not None:
         yield from _condition(spec)
-    yield from placed(spec, settings)
+    yield from placed(spec, namespace, settings)
 
 
-def placed(spec: JobSpec, settings: Defaults) -> Iterator[Problem]:
+def placed(spec: JobSpec, namespace: str, settings: Defaults) -> Iterator[Problem]:
     """Why the job cannot run where it would; nothing where it is not known which settings it will meet. Asked again when a run starts."""
     if settings.executors and spec.executor not in settings.executors and not _runs_nothing(spec):
         pointer = "/spec/pod" if isinstance(spec.target, PodTarget) else "/spec/executor"
         message = f"this controller does not run jobs with the executor {spec.executor}"
         hint = f"Use {' or '.join(settings.executors)}, or add it to settings.executors of the controller"
         yield Problem(pointer, Reason.ExecutorNotAllowed, message, hint)
+    elif spec.executor is ExecutorKind.Kubernetes and not pods.is_looked_after(namespace, settings):
+        message = f"this controller looks after no Pods in the namespace {namespace}"
+        hint = f"Use {' or '.join(settings.pod_namespaces)}, or have the controller watch this one as well"
+        yield Problem("/metadata/namespace", Reason.ExecutorNotAllowed, message, hint)
     elif isinstance(spec.target, PodTarget):
         yield from _template(spec.target, settings)
     elif spec.executor is ExecutorKind.Kubernetes:

@@ -114,7 +114,12 @@ def _problems(resource: Resource, document: Document, rules: Rules) -> list[Prob
     if document.spec is None:
         return []
     return list(
-        check.alone(document.spec, rules.defaults, single_cron="cron" in resource.document["spec"].get("schedule", ()))
+        check.alone(
+            document.spec,
+            document.entry.key.namespace,
+            rules.defaults,
+            single_cron="cron" in resource.document["spec"].get("schedule", ()),
+        )
     )
 
 

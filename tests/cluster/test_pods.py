@@ -301,15 +301,16 @@ def test_what_the_controller_looks_up_goes_through_a_secret_that_ends_with_the_r
     assert made["spec"]["suspend"] is False
     (container,) = made["spec"]["template"]["spec"]["containers"]
     variables = {one["name"]: one for one in container["env"]}
-    assert variables["PASSWORD"]["valueFrom"]["secretKeyRef"] == {"name": f"{run}-env", "key": "PASSWORD"}
+    kept = variables["PASSWORD"]["valueFrom"]["secretKeyRef"]["name"]
+    assert kept.startswith(f"{run}-")
     assert variables["LEVEL"]["valueFrom"]["configMapKeyRef"] == key
     assert variables["PRICE"]["value"] == "$$(PASSWORD) costs $$5"
     assert container["envFrom"] == [{"prefix": "X_", "secretRef": {"name": "more", "optional": True}}]
-    secret = story.cluster.get("secret", f"{run}-env", story.namespace)
+    secret = story.cluster.get("secret", kept, story.namespace)
     assert secret["metadata"]["ownerReferences"][0]["uid"] == made["metadata"]["uid"]
     story.cluster.finish(story.pod(run), story.namespace)
     assert story.ended(run)["state"] == "Succeeded"
-    wait_for(lambda: story.cluster.get("secret", f"{run}-env", story.namespace) is None, "the Secret to go")
+    wait_for(lambda: story.cluster.get("secret", kept, story.namespace) is None, "the Secret to go")
 
 
 def test_the_template_of_a_cronjob_pastes_as_it_is(story: Story) -> None:

@@ -6,8 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.domain import job, pods
 from controller.domain.pods import demands
-from controller.domain.resolve import PodsAllow
+from controller.domain.reasons import Reason
+from controller.domain.resolve import Defaults, PodsAllow
+from controller.reconcile import check
 
 EVERYTHING = PodsAllow(privileged=True, host_namespaces=True, host_paths=True, service_accounts=("default", "builder"))
 
@@ -129,3 +132,14 @@ ANYTHING = st.recursive(
 def test_no_shape_of_a_template_raises(template: dict[str, Any]) -> None:
     """Another's template must not stop the reconciler."""
     list(demands(template, PodsAllow()))
+
+
+def test_a_pod_where_nobody_would_look_after_it_is_refused() -> None:
+    """When its document is read, and again when it would start: settings may have changed in between."""
+    spec = job.JobSpec(job.ExecTarget(("true",)), executor=job.ExecutorKind.Kubernetes, image="i")
+    settings = Defaults(executors=(job.ExecutorKind.Kubernetes,), pod_namespaces=("team-a",))
+    assert list(check.placed(spec, "team-a", settings)) == []
+    (problem,) = check.placed(spec, "team-b", settings)
+    assert (problem.pointer, problem.reason) == ("/metadata/namespace", Reason.ExecutorNotAllowed)
+    assert pods.refusal(spec, "team-a", settings) is None
+    assert "team-b" in (pods.refusal(spec, "team-b", settings) or "")

@@ -80,4 +80,16 @@ def test_a_secret_is_nowhere_but_in_its_secret() -> None:
     assert made["spec"]["suspend"] is True
     assert "canary" not in repr(made)
     assert "canary" not in repr(asked)
-    assert podspec.secret(asked, "uid")["stringData"] == {"PASSWORD": "canary"}
+    made["metadata"]["uid"] = "uid"
+    secret = podspec.secret(asked, made)
+    assert secret["stringData"] == {"PASSWORD": "canary"}
+    (container,) = made["spec"]["template"]["spec"]["containers"]
+    named = {one["valueFrom"]["secretKeyRef"]["name"] for one in container["env"] if "valueFrom" in one}
+    assert named == {secret["metadata"]["name"]}
+
+
+def test_nobody_can_take_the_name_of_a_secret_in_advance() -> None:
+    """A second attempt has another one, though the run is the same."""
+    spec = JobSpec(ExecTarget(("true",)), image="i")
+    names = {podspec.secret_name(podspec.job(request(spec, secrets={"A": "b"}), None)) for _ in range(2)}
+    assert len(names) == 2
