@@ -64,6 +64,7 @@ def create(
     asyncio.run(main())
 
 
+@pytest.mark.heavy
 def test_thousands_of_objects_are_taken_up(
     kwok: Simulated, place: str, monkeypatch: pytest.MonkeyPatch, make_warden: Callable[..., Warden]
 ) -> None:
@@ -123,6 +124,7 @@ def _versions(cluster: Simulated, namespace: str) -> dict[str, str]:
     return dict(line.split() for line in listed.ok().out.splitlines())
 
 
+@pytest.mark.heavy
 def test_a_thousand_pods_run_once_each_although_the_controller_dies(
     kwok: Simulated, place: str, monkeypatch: pytest.MonkeyPatch, make_warden: Callable[..., Warden]
 ) -> None:

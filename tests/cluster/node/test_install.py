@@ -6,7 +6,7 @@ from tests.cluster.node.release import a_namespace, release
 from tests.harness import Postgres, job, wait_for
 from tests.harness.node import Node
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.heavy]
 
 
 def test_as_shipped_it_installs_runs_jobs_survives_its_pod_and_leaves_only_what_it_keeps(node: Node) -> None:

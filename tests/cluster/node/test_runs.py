@@ -9,7 +9,7 @@ from tests.cluster.node.release import Release, a_namespace, release
 from tests.harness import bare, job
 from tests.harness.node import BUSYBOX, Node
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.heavy]
 
 
 @pytest.fixture
