@@ -239,8 +239,10 @@ def test_completion_offers_the_names_that_exist(place: Place) -> None:
 
 
 def _command(place: Place, *arguments: str) -> "subprocess.Popen[str]":
+    # Whoever started the tests in the background has them ignore interrupts, and what they start as well.
     return subprocess.Popen(
-        [sys.executable, "-u", "-m", "controller.cli.main", *arguments], env=place.environment, cwd=place.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-u", "-m", "controller.cli.main", *arguments], env=place.environment, cwd=place.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,  # noqa: PLW1509 - no thread holds a lock that this takes
     )  # fmt: skip
 
 
