@@ -16,13 +16,13 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from controller.api import headers
 from controller.api.backend import Backend
 from controller.api.problems import answer_errors, problem
 from controller.api.reading import Reading
 from controller.base.errors import InvalidInput
 from controller.base.logs import event
 
-TOKEN_HEADER = "X-Jobwarden-Token"  # noqa: S105 - its name
 _SHORTEST = 16
 _DRAIN_SECONDS = 2.0
 _log = logging.getLogger(__name__)
@@ -85,9 +85,9 @@ def _only_with(token_now: Callable[[], tuple[bytes, str | None]]) -> Middleware:
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         token, wrong = token_now()
-        given = request.headers.get(TOKEN_HEADER, "").encode(errors="surrogateescape")
+        given = request.headers.get(headers.TOKEN, "").encode(errors="surrogateescape")
         if wrong is not None or not hmac.compare_digest(given, token):
-            return problem(401, "Forbidden", f"{TOKEN_HEADER} is missing or not the one of this controller")
+            return problem(401, "Forbidden", f"{headers.TOKEN} is missing or not the one of this controller")
         return await handler(request)
 
     return check

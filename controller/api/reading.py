@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
+from controller.api import headers
 from controller.api.backend import Backend
 from controller.domain.records import Run
 from controller.domain.states import RunState
@@ -40,7 +41,7 @@ class Reading:
         follow = request.query.get("follow") == "true"
         run = await self._backend.store.read(lambda tx: logs.find(tx, query.namespace, name))
         reader = logs.Reader(run, self._backend.log_dir, self._backend.host)
-        response = web.StreamResponse(headers={"X-Jobwarden-Note": reader.note, "X-Jobwarden-Run": run.name})
+        response = web.StreamResponse(headers={headers.NOTE: reader.note, headers.RUN: run.name})
         response.content_type = "application/octet-stream"
         await response.prepare(request)
         with contextlib.suppress(ConnectionResetError):

@@ -23,7 +23,7 @@ from aiohttp import web
 from controller.api.backend import Backend, News
 from controller.api.problems import answer_errors
 from controller.api.reading import Reading
-from controller.base.errors import InvalidInput
+from controller.base.errors import Conflict, InvalidInput
 from controller.base.people import Actor, of_uid
 from controller.status import views
 
@@ -75,7 +75,11 @@ class Routes:
         sources = None
         if named is not None:
             sources = [await self._backend.store.read(lambda tx: views.source_of(tx, namespace, str(named)))]
-        return {"sources": list(await self._backend.reconcile(sources))}
+        read = list(await self._backend.reconcile(sources))
+        if not read:
+            which = f"the source {sources[0]}" if sources else "every source"
+            raise Conflict(f"{which} is reconciled by another controller; ask that one")
+        return {"sources": read}
 
     async def _log(self, request: web.Request) -> web.StreamResponse:
         _actor(request)

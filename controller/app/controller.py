@@ -372,11 +372,12 @@ class _Controller:
 
     async def _resolve(self, taken: Sequence[OpenRun]) -> None:
         """Go on with what outlived its controller; end the processes of other orphans and hand their endings to the dispatcher."""
-        outlived = [one for one in taken if self._pods is not None and one.spec.executor is ExecutorKind.Kubernetes]
-        if outlived:
-            event(_log, "runs are taken up again", runs=len(outlived))
-            self._dispatcher.adopt(outlived)
-        taken = [one for one in taken if one not in outlived]
+        if self._pods is not None:
+            outlived = [one for one in taken if one.spec.executor is ExecutorKind.Kubernetes]
+            taken = [one for one in taken if one.spec.executor is not ExecutorKind.Kubernetes]
+            if outlived:
+                event(_log, "runs are taken up again", runs=len(outlived))
+                self._dispatcher.adopt(outlived)
         if not taken:
             return
         left = await asyncio.to_thread(_end_processes, taken)
@@ -448,9 +449,7 @@ class _Controller:
 
     async def _reconcile_now(self, names: Sequence[str] | None) -> Sequence[str]:
         chosen = [loop for loop in self._sources if names is None or loop.name in names]
-        for loop in chosen:
-            await loop.sync_now()
-        return [loop.name for loop in chosen]
+        return [loop.name for loop in chosen if await loop.sync_now()]
 
     async def _disown_for_ever(self) -> None:
         mine = [source.name for source in self._plan.sources]

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from controller.api import headers
 from controller.base.errors import Conflict, ControllerUnreachable, Forbidden, InvalidInput, NotFound
 from controller.cli.client import raise_said
 from controller.cli.settings import note
@@ -32,7 +33,6 @@ NAMESPACE = "jobwarden"
 _LABEL = "app.kubernetes.io/name=jobwarden"
 _PORT = "history"
 _SECRET = "jobwarden.dev/history-secret"  # noqa: S105 - an annotation of the Service that names one
-_TOKEN_HEADER = "X-Jobwarden-Token"  # noqa: S105 - its name
 _ANNOTATION = "jobwarden.dev/"
 _KINDS: Mapping[str, tuple[Kind, ...]] = {
     "jobs": (KINDS["ScheduledJob"],),
@@ -75,7 +75,7 @@ class Cluster:
         query = urlencode({"namespace": namespace} | ({"follow": "true"} if follow else {}))
         answer = self._ask_controller(f"/v1/logs/{quote(run, safe='')}?{query}", endless=follow)
         yield from answer.pieces()
-        if said := answer.headers.get("X-Jobwarden-Note"):
+        if said := answer.headers.get(headers.NOTE):
             note(said)
 
     def cronjob(self, namespace: str, name: str) -> Object:
@@ -316,9 +316,9 @@ class Cluster:
     def _ask_controller(self, path: str, *, endless: bool = False) -> Any:
         """An answer from behind the controller's Service. Errors: ControllerUnreachable, Forbidden, and what the controller raises."""
         service, secret = self._service()
-        headers = {_TOKEN_HEADER: self._token(secret)}
+        credentials = {headers.TOKEN: self._token(secret)}
         proxy = Path("", "v1", "services", self._home, f"http:{service}:{_PORT}")
-        answer = self._api.proxied(proxy, path, headers, endless=endless)
+        answer = self._api.proxied(proxy, path, credentials, endless=endless)
         if answer.code >= 400:
             body = answer.whole()
             raise_said(body)

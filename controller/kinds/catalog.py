@@ -13,6 +13,20 @@ API_VERSION = f"{GROUP}/{VERSION}"
 DEFAULT_NAMESPACE = "default"
 CONFIGURATION = "ControllerConfiguration"
 
+# What an API server adds to metadata. Documents copied out of a cluster carry them; in files they mean nothing.
+SERVER_METADATA = (
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "managedFields",
+    "ownerReferences",
+    "finalizers",
+    "selfLink",
+)
+
 
 class Column(msgspec.Struct, frozen=True):
     """One column of `kubectl get`: its heading, its type, where the value is, and the sentence that `explain` shows.

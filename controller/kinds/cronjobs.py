@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from controller.base import durations
-from controller.kinds.catalog import API_VERSION, SCHEDULED_JOB
+from controller.kinds.catalog import API_VERSION, SCHEDULED_JOB, SERVER_METADATA
 
 T = TypeVar("T")
 Document = dict[str, Any]
@@ -23,16 +23,8 @@ JOB = "/spec/jobTemplate/spec"
 """Where the description of the Job is in a CronJob."""
 _VERSIONS = ("batch/v1", "batch/v1beta1")
 _LISTS = ("List", "CronJobList")
-_BOOKKEEPING = (
-    "uid",
-    "resourceVersion",
-    "generation",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "managedFields",
-    "selfLink",
-)
+_BOOKKEEPING = frozenset(SERVER_METADATA) - {"ownerReferences", "finalizers"}
+"""What is dropped without a word; owners and finalizers are somebody's doing."""
 # They say who made the CronJob; on another object they would be a lie that deletes it.
 _OTHERS_MARKS = (
     "kubectl.kubernetes.io/last-applied-configuration",

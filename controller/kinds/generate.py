@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
-from controller.kinds.catalog import API_VERSION, CONFIGURATION, KINDS, Kind, schema_file
+from controller.kinds.catalog import API_VERSION, CONFIGURATION, KINDS, SERVER_METADATA, Kind, schema_file
 from controller.kinds.crds import crd
 from controller.kinds.models import MODELS
 from controller.kinds.models.configuration import ControllerConfiguration
-from controller.kinds.models.meta import SERVER_METADATA, Metadata
+from controller.kinds.models.meta import Metadata
 from controller.kinds.structural import Schema, plain
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"

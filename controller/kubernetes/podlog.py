@@ -15,7 +15,8 @@ from controller.executors.runlog import LogWriter, RunLog
 from controller.kubernetes.objects import ApiFailed
 from controller.kubernetes.workloads import Workloads
 
-_AGAIN_S = 1.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
+"""Before a stream that ended under a Pod that goes on is opened again; the end of the Pod is not waited for."""
 _LONG = 1 << 16
 """Bytes of a line that are kept for its end to come; a program may print for ever without one."""
 _TRIES_AFTER_END = 3
@@ -98,10 +99,10 @@ class PodLog:
 
     async def follow(self, workloads: Workloads, namespace: str, pod: str, container: str) -> None:
         """Read until it has ended."""
-        tries_left = _TRIES_AFTER_END
+        tries_left, pause = _TRIES_AFTER_END, _FIRST_PAUSE_S
         try:
             while True:
-                ended = self._ended.is_set()
+                ended, before = self._ended.is_set(), self.tail.total
                 try:
                     await self._read_open(workloads, namespace, pod, container)
                     self.error = None
@@ -112,12 +113,20 @@ class PodLog:
                 tries_left -= ended
                 if ended and (self.error is None or not tries_left):
                     return
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_AGAIN_S):
-                        await self._ended.wait()
+                pause = min(pause * 2, _LONGEST_PAUSE_S) if self.tail.total == before else _FIRST_PAUSE_S
+                await self._pause(pause)
                 self._lines.again()
         finally:
             self._done.set()
+
+    async def _pause(self, seconds: float) -> None:
+        if self._ended.is_set():
+            # What the node does not give yet it may give in a moment.
+            await asyncio.sleep(_FIRST_PAUSE_S)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._ended.wait()
 
     async def finish(self) -> None:
         """The Pod has ended: wait for the rest, though not for ever."""

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
@@ -31,10 +31,10 @@ from controller.kubernetes.workloads import Workloads
 
 _log = logging.getLogger(__name__)
 
-_FORBIDDEN = 403
 T = TypeVar("T")
 Object = Mapping[str, Any]
 
+_FORBIDDEN = 403
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
 _VANISHED_S = 5.0
 """How far news of a Pod may be behind that of its Job."""
@@ -112,7 +112,7 @@ class PodExecution:
         return self._let_go
 
     @property
-    def last_output_at(self) -> Any:
+    def last_output_at(self) -> datetime | None:
         """See `protocol.Execution`."""
         return self._log.last_output_at
 
@@ -407,7 +407,7 @@ class PodExecution:
     async def _clean_up(self, result: ExecutionResult) -> None:
         """What only a run that goes on may have goes at its end; old Jobs go when there are enough."""
         namespace, run = self.request.namespace, self.request.run
-        job = self._job or self._manifest
+        job = self._manifest or self._job
         if job and (self._secrets is None or self._secrets):
             ask = partial(self._workloads.delete_secret, namespace, podspec.secret_name(job))
             with contextlib.suppress(ApiFailed):

@@ -180,7 +180,12 @@ class Workloads:
         self, path: str, parameters: Mapping[str, str], silence: float | None
     ) -> AsyncGenerator[bytes, None]:
         request = self._http.build_request(
-            "GET", path, params=parameters, timeout=httpx2.Timeout(_CONNECT, read=silence)
+            "GET",
+            path,
+            params=parameters,
+            # Its pieces are taken as they come.
+            headers={"Accept-Encoding": "identity"},
+            timeout=httpx2.Timeout(_CONNECT, read=silence),
         )
         response = await answered(self._http.send(request, stream=True))
         try:

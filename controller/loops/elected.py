@@ -35,10 +35,12 @@ class ElectedSourceLoop(SourceLoop):
         """Until cancelled. Errors: StoreUnavailable, SourceUnavailable."""
         await self._election.take_turns(self._lead, self._follow)
 
-    async def sync_now(self) -> None:
-        """Look at everything now, if it is ours. Errors: StoreUnavailable."""
-        if self._election.leading:
+    async def sync_now(self) -> bool:
+        """See `SourceLoop.sync_now`."""
+        ours = self._election.leading
+        if ours:
             await self._sync(None)
+        return ours
 
     async def _lead(self) -> None:
         self._reconciler.distrust()

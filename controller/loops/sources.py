@@ -73,10 +73,12 @@ class SourceLoop:
         async for hint in self._reconciler.hints():
             await self._sync(hint)
 
-    async def sync_now(self) -> None:
-        """Look at everything now. Errors: StoreUnavailable."""
-        if await self._claim():
+    async def sync_now(self) -> bool:
+        """Look at everything now; False when another replica does that for this source. Errors: StoreUnavailable."""
+        ours = await self._claim()
+        if ours:
             await self._sync(None)
+        return ours
 
     async def _claim(self, *, elected: bool = False) -> bool:
         source = self._source

@@ -49,9 +49,8 @@ def api() -> Iterator[ControlPlane]:
     programs = tools("api")
     if programs is None:
         pytest.skip("Kubernetes could not be built here; `make cluster-tools` shows why")
-    with ControlPlane(Path(tempfile.gettempdir()) / f"jw-api-{run[:12]}", programs).shared() as plane:
-        # Two workers that make the same thing at once: one of them is told that it is there already.
-        wait_for(lambda: plane.apply(*RIGHTS, *ADMISSION).code == 0, "rights and policies to be installed")
+    folder = Path(tempfile.gettempdir()) / f"jw-api-{run[:12]}"
+    with ControlPlane(folder, programs, *RIGHTS, *ADMISSION).shared() as plane:
         _wait_enforced(plane)
         yield plane
 
@@ -91,8 +90,7 @@ def _own_plane(*, definitions: bool = True) -> Iterator[ControlPlane]:
     if programs is None:
         pytest.skip("Kubernetes could not be built here; `make cluster-tools` shows why")
     folder = Path(tempfile.gettempdir()) / f"jw-api-{uuid.uuid4().hex[:12]}"
-    with ControlPlane(folder, programs, definitions=definitions) as own:
-        own.apply(*RIGHTS).ok()
+    with ControlPlane(folder, programs, *RIGHTS, definitions=definitions) as own:
         yield own
 
 

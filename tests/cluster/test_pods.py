@@ -25,8 +25,7 @@ def machines() -> Iterator[Simulated]:
     programs = tools("all")
     if programs is None:
         pytest.skip("Kubernetes could not be built here; `make cluster-tools` shows why")
-    with Simulated(Path(tempfile.gettempdir()) / f"jw-sim-{run[:12]}", programs).shared() as cluster:
-        cluster.apply(*RIGHTS).ok()
+    with Simulated(Path(tempfile.gettempdir()) / f"jw-sim-{run[:12]}", programs, *RIGHTS).shared() as cluster:
         yield cluster
 
 
@@ -422,22 +421,21 @@ def test_an_api_server_that_is_away_holds_up_only_what_it_has_to(
     programs = tools("all")
     if programs is None:
         pytest.skip("Kubernetes could not be built here; `make cluster-tools` shows why")
-    with Simulated(Path(tempfile.gettempdir()) / f"jw-sim-{uuid.uuid4().hex[:12]}", programs) as cluster:
-        cluster.apply(*RIGHTS).ok()
-        with cluster.namespace() as namespace:
-            environment = cluster.environment("controller") | {"JOBWARDEN_NAMESPACE": namespace}
-            story = Story(make_warden(environment=environment), cluster, namespace)
-            story.start()
-            story.declare()
-            story.declare("two")
-            first = story.run()
-            story.begin(first)
-            cluster.stop_api()
-            second = story.run("two")
-            cluster.start_api()
-            story.finish(second)
-            assert story.ended(second)["state"] == "Succeeded"
-            cluster.finish(story.pod(first), namespace)
-            assert story.ended(first)["state"] == "Succeeded"
-            jobs = json.loads(cluster.kubectl("get", "jobs", "-n", namespace, "-o", "json").ok().out)["items"]
-            assert sorted(one["metadata"]["name"] for one in jobs) == sorted([first, second])
+    folder = Path(tempfile.gettempdir()) / f"jw-sim-{uuid.uuid4().hex[:12]}"
+    with Simulated(folder, programs, *RIGHTS) as cluster, cluster.namespace() as namespace:
+        environment = cluster.environment("controller") | {"JOBWARDEN_NAMESPACE": namespace}
+        story = Story(make_warden(environment=environment), cluster, namespace)
+        story.start()
+        story.declare()
+        story.declare("two")
+        first = story.run()
+        story.begin(first)
+        cluster.stop_api()
+        second = story.run("two")
+        cluster.start_api()
+        story.finish(second)
+        assert story.ended(second)["state"] == "Succeeded"
+        cluster.finish(story.pod(first), namespace)
+        assert story.ended(first)["state"] == "Succeeded"
+        jobs = json.loads(cluster.kubectl("get", "jobs", "-n", namespace, "-o", "json").ok().out)["items"]
+        assert sorted(one["metadata"]["name"] for one in jobs) == sorted([first, second])

@@ -181,3 +181,15 @@ def test_what_a_follower_runs_is_in_the_status_and_in_its_own_events(
         lambda: [one for one in events(plane, "default", "asked", "Succeeded") if run in one["note"]], "the Event"
     )
     assert f"instance={told['reportingInstance'].rpartition('_')[2]}" in other.log.read_text()
+
+
+def test_a_follower_that_is_asked_to_reconcile_says_that_it_may_not(
+    plane: ControlPlane, replicas: Callable[[int], list[Warden]]
+) -> None:
+    """Nothing would be read, so nobody is told that it was."""
+    both = replicas(2)
+    first = wait_for(lambda: leader(plane, both), "a leader")
+    other = next(one for one in both if one is not first)
+    asked = other.cli("reconcile")
+    assert (asked.code, "reconciled by another controller; ask that one" in asked.err) == (1, True), asked
+    first.cli("reconcile").ok()

@@ -32,8 +32,8 @@ def kwok() -> Iterator[Simulated]:
     programs = tools("all")
     if programs is None:
         pytest.skip("Kubernetes could not be built here; `make cluster-tools` shows why")
-    with Simulated(Path(tempfile.gettempdir()) / f"jw-kwok-{uuid.uuid4().hex[:12]}", programs, kwok=True) as cluster:
-        cluster.apply(*RIGHTS).ok()
+    folder = Path(tempfile.gettempdir()) / f"jw-kwok-{uuid.uuid4().hex[:12]}"
+    with Simulated(folder, programs, *RIGHTS, kwok=True) as cluster:
         yield cluster
 
 

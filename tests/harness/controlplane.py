@@ -44,10 +44,10 @@ def tools(which: str = "api") -> Path | None:
 class ControlPlane:
     """One API server. `folder` keeps its data, keys and logs."""
 
-    def __init__(self, folder: Path, bin_folder: Path, *, definitions: bool = True) -> None:
-        """`definitions`: install ours at the start."""
+    def __init__(self, folder: Path, bin_folder: Path, *documents: Any, definitions: bool = True) -> None:
+        """`documents` are applied at the start, before anybody else may use it; `definitions`: so are ours."""
         self.folder = folder
-        self._definitions = definitions
+        self._documents, self._definitions = documents, definitions
         self._bin = bin_folder
         self._known = folder / "ports.json"
 
@@ -55,7 +55,7 @@ class ControlPlane:
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True)
-        self._begin()
+        self._begin_or_end()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -69,10 +69,12 @@ class ControlPlane:
         """Use the server that the first worker starts."""
         me = self.folder / "users" / str(os.getpid())
         with self._alone():
-            me.parent.mkdir(exist_ok=True)
-            if not self._known.exists():
-                self._begin()
+            # Whoever used it last may have removed the folder while we waited.
+            me.parent.mkdir(parents=True, exist_ok=True)
+            # First of all: what has no user is taken for something that was left behind.
             me.touch()
+            if not self._known.exists():
+                self._begin_or_end()
         try:
             yield self
         finally:
@@ -81,6 +83,15 @@ class ControlPlane:
                 if not any(_lives(int(user.name)) for user in me.parent.iterdir()):
                     self._end()
                     shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _begin_or_end(self) -> None:
+        """All of it, or nothing: an interrupted start leaves no process behind."""
+        try:
+            self._begin()
+        except BaseException:
+            self._end()
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -188,6 +199,8 @@ class ControlPlane:
         self._wait_ready()
         if self._definitions:
             self.install_definitions()
+        if self._documents:
+            self.apply(*self._documents).ok()
 
     def _allot(self) -> dict[str, int]:
         return {"etcd": _free_port(), "peer": _free_port(), "api": _free_port()}

@@ -30,9 +30,9 @@ _FAST = ("--leader-elect=false", "--secure-port=0", "--kube-api-qps=1000", "--ku
 class Simulated(ControlPlane):
     """One API server with what makes Pods of Jobs, and one node."""
 
-    def __init__(self, folder: Path, bin_folder: Path, *, kwok: bool = False) -> None:
-        """`kwok`: Pods run and succeed by themselves."""
-        super().__init__(folder, bin_folder)
+    def __init__(self, folder: Path, bin_folder: Path, *documents: Any, kwok: bool = False) -> None:
+        """`kwok`: Pods run and succeed by themselves. For `documents` see `ControlPlane`."""
+        super().__init__(folder, bin_folder, *documents)
         self._kwok = kwok
 
     # The kubelet's part

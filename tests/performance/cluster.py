@@ -37,6 +37,8 @@ _numbers = itertools.count(1)
 class Audited(Simulated):
     """A simulated cluster whose API server writes down every request, and whose node answers for logs."""
 
+    _logs: ThreadingHTTPServer | None = None
+
     def _begin(self) -> None:
         (self.folder / "audit-policy.yaml").write_text(yaml.safe_dump(POLICY), encoding="utf-8")
         super()._begin()
@@ -48,8 +50,9 @@ class Audited(Simulated):
         self.kubectl("patch", "node", NODE, "--subresource=status", "--type=merge", "-p", body).ok()
 
     def _end(self) -> None:
-        self._logs.shutdown()
-        self._logs.server_close()
+        if self._logs is not None:
+            self._logs.shutdown()
+            self._logs.server_close()
         super()._end()
 
     def _api_arguments(self, ports: dict[str, int]) -> tuple[str, ...]:
@@ -100,8 +103,7 @@ class Cluster:
                     raise NotAvailable("Kubernetes could not be built; `make cluster-tools` shows why")
                 folder = self._suite.workspace.folder("cluster")
                 shutil.rmtree(folder)
-                self._plane = self._stack.enter_context(Audited(folder, programs, kwok=True))
-                self._plane.apply(*RIGHTS).ok()
+                self._plane = self._stack.enter_context(Audited(folder, programs, *RIGHTS, kwok=True))
                 self._audit = AuditLog(folder / "audit.log")
         return self._plane
 

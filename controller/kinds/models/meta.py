@@ -52,21 +52,6 @@ class Metadata(Model):
     )
 
 
-# What an API server adds to metadata. Documents copied out of a cluster carry them; in files they mean nothing.
-SERVER_METADATA = (
-    "uid",
-    "resourceVersion",
-    "generation",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "managedFields",
-    "ownerReferences",
-    "finalizers",
-    "selfLink",
-)
-
-
 class JobRef(Model):
     """Names a job of the same namespace."""
 
