@@ -417,7 +417,7 @@ class _Controller:
             raise SourceUnavailable(f"the source {source.name} is reconciled by another replica by now")
 
     def _reconciled(self, outcome: Outcome) -> None:
-        self._status.touched(outcome.touched)
+        self._status.touched(outcome.touched, at_once=bool(outcome.touched))
         self._poke()
 
     def _changed(self, jobs: Sequence[int]) -> None:

@@ -1,7 +1,7 @@
 """Keeps what is remembered and written about resources in step with the rows: conditions in the store, status files where somebody wants them, objects of a cluster.
 
 Whoever changes a job says `touched`; a sweep finds what nobody said. Rows change faster than anybody reads, so a change lingers for a moment and
-many changes of one job are one report. Invariant: this loop only reports; nothing that runs depends on it.
+many changes of one job are one report; only what somebody who applied a document waits for is told at once. Invariant: this loop only reports; nothing that runs depends on it.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ class StatusLoop:
     ) -> None:
         """`reporting` is asked before resources are looked at, and what it gives is given every report, whether it is news or not."""
         self._store, self._clock, self._files, self._pace, self._reporting = store, clock, files, pace, reporting
-        self._wake = Wake()
+        self._wake, self._hurry = Wake(), Wake()
         self._lock = threading.Lock()
         self._dirty: set[int] = set()
         self._paths: dict[int, Path] = {}
@@ -59,10 +59,12 @@ class StatusLoop:
         self._complained = False
         self._stale = False
 
-    def touched(self, jobs: Iterable[int] = ()) -> None:
-        """Something about these jobs, or about pools and targets, may look different now. Never blocks."""
+    def touched(self, jobs: Iterable[int] = (), *, at_once: bool = False) -> None:
+        """Something about these jobs, or about pools and targets, may look different now; `at_once`: and somebody waits for it. Never blocks."""
         with self._lock:
             self._dirty.update(jobs)
+        if at_once:
+            self._hurry.set()
         self._wake.set()
 
     def sweep_soon(self) -> None:
@@ -77,7 +79,7 @@ class StatusLoop:
             next_sweep = time.monotonic() + self._pace.sweep
             while (left := next_sweep - time.monotonic()) > 0:
                 if await self._wake.wait(left):
-                    await asyncio.sleep(self._pace.linger)
+                    await self._hurry.wait(self._pace.linger)
                     if self._stale:
                         break
                     await self._flush(self._pace.rest)

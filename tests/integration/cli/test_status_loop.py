@@ -68,6 +68,21 @@ async def test_a_change_that_was_told_is_in_the_file_and_in_the_conditions(place
     assert yaml.safe_load(path.read_text())["metadata"]["name"] == "work"
 
 
+async def test_what_somebody_waits_for_does_not_linger(place: Place) -> None:
+    """Whoever has just applied a document looks for its conditions."""
+    number = place.job("work")
+    loop = StatusLoop(place.store, SystemClock(), None, Pace(linger=600, sweep=600))
+    task = asyncio.create_task(loop.run())
+    await until(lambda: remembered(place, number))
+    change(place, schema.jobs, number, hold_reason="r", hold_by="ann", hold_since=place.now)
+    loop.touched([number])
+    loop.touched([number], at_once=True)
+    await until(lambda: remembered(place, number).get("Suspended", {}).get("status") == "True")
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
 async def test_the_file_of_a_resource_that_is_gone_goes_as_well(place: Place) -> None:
     """Jobs that were told of, pools that nobody told of, and what an earlier controller left."""
     number = place.job("work")
