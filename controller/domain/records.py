@@ -11,6 +11,7 @@ import msgspec
 
 from controller.domain.job import FailureReason, JobSpec
 from controller.domain.states import ApprovalState, Cause, DispatchState, OutboxState, RunState
+from controller.domain.trust import Grant
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -130,7 +131,9 @@ class Handle(Record, frozen=True):
 
 
 class Run(Record, frozen=True):
-    """One execution or refusal. `owner` is the token of the controller instance that may finish it."""
+    """One execution or refusal. `owner` is the token of the controller instance that may finish it; `grant` is what the gates decided, None where
+    nothing governs.
+    """
 
     name: str
     job_id: int
@@ -163,6 +166,7 @@ class Run(Record, frozen=True):
     outputs: Mapping[str, str] = {}
     output: Output = Output()
     cancel_requested_by: str | None = None
+    grant: Grant | None = None
 
 
 class Ending(Record, frozen=True):

@@ -21,6 +21,7 @@ from controller.domain.records import (
     Run,
 )
 from controller.domain.states import ApprovalState, Cause, DispatchState, OutboxState, RunState
+from controller.domain.trust import decode_grant
 
 T = TypeVar("T")
 
@@ -195,6 +196,7 @@ def run_of(row: Row[Any]) -> Run:
         outputs=mapping(row.outputs),
         output=Output(row.stdout or b"", row.stderr or b"", row.output_bytes or 0, bool(row.output_truncated)),
         cancel_requested_by=row.cancel_requested_by,
+        grant=decode_grant(row.grant),
     )
 
 

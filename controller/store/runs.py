@@ -13,6 +13,7 @@ from controller.domain import job as jobspec
 from controller.domain.job import ConcurrencyPolicy, Interruption, JobSpec
 from controller.domain.records import Handle, Run
 from controller.domain.states import RunState
+from controller.domain.trust import encode_grant
 from controller.store.rows import pack, run_of
 from controller.store.schema import instances, runs
 from controller.store.statement import Statement, among, insertion
@@ -81,6 +82,7 @@ def _values(entry: NewRun) -> dict[str, Any]:
         "owner": run.owner,
         "host": run.host,
         "effective_digest": entry.effective_digest,
+        "grant": encode_grant(run.grant),
     }
 
 

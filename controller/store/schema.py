@@ -364,6 +364,9 @@ runs = Table(
     Column("output_truncated", Boolean),
     Column("cancel_requested_by", String(255)),
     Column("effective_digest", String(80)),
+    Column(
+        "grant", LargeBinary
+    ),  # domain.trust.encode_grant: what it was opened or refused under; NULL where nothing governs
     Index(
         "uq_runs_exclusive",
         "job_id",

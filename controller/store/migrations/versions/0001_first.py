@@ -274,6 +274,7 @@ def upgrade() -> None:
         sa.Column("output_truncated", sa.Boolean(), nullable=True),
         sa.Column("cancel_requested_by", sa.String(length=255), nullable=True),
         sa.Column("effective_digest", sa.String(length=80), nullable=True),
+        sa.Column("grant", sa.LargeBinary(), nullable=True),
         sa.CheckConstraint(
             "cause IN ('Schedule', 'Manual', 'Chain', 'Retry', 'Replay')", name=op.f("ck_runs_cause_known")
         ),
