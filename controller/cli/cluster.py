@@ -39,6 +39,10 @@ _KINDS: Mapping[str, tuple[Kind, ...]] = {
     "approvals": (KINDS["Approval"],),
     "pools": (KINDS["ResourcePool"], KINDS["ClusterResourcePool"]),
     "targets": (KINDS["NotificationTarget"], KINDS["ClusterNotificationTarget"]),
+    "identities": (KINDS["IdentityProfile"],),
+    "credentialpolicies": (KINDS["CredentialPolicy"],),
+    "contracts": (KINDS["TrustContract"], KINDS["ClusterTrustContract"]),
+    "policies": (KINDS["AuthorizationPolicy"], KINDS["ClusterAuthorizationPolicy"]),
 }
 
 

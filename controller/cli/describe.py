@@ -30,7 +30,7 @@ jobwarden describe source manifests
 @click.argument("name", metavar="NAME", required=False, shell_complete=names_of_noun)
 @output_option("text", "json", "yaml")
 def describe(noun: str, name: str | None, output: str) -> None:
-    """Show everything about one job, run, approval, pool, target or source. KIND may be left out for a job."""
+    """Show everything about one job, run, approval, pool, target, document of trust or source. KIND may be left out for a job."""
     context = click.get_current_context()
     if name is None and nouns.known(noun):
         raise click.UsageError(f"which {nouns.SINGULAR[nouns.noun_of(noun, context)]}? a name is missing", context)

@@ -19,7 +19,9 @@ VERBS = {
     "run": Verb("controller.cli.run", "run", "Run the controller on manifests."),
     "validate": Verb("controller.cli.check", "validate", "Check manifests without applying them."),
     "plan": Verb("controller.cli.check", "plan", "Show what applying manifests would change."),
-    "get": Verb("controller.cli.get", "get", "List jobs, runs, the queue, approvals, pools, targets or sources."),
+    "get": Verb(
+        "controller.cli.get", "get", "List jobs, runs, the queue, approvals, pools, documents of trust or sources."
+    ),
     "describe": Verb("controller.cli.describe", "describe", "Show everything about one thing."),
     "logs": Verb("controller.cli.logs", "logs", "Print what a run printed."),
     "history": Verb("controller.cli.history", "history", "List what a job did, newest first."),
@@ -27,6 +29,7 @@ VERBS = {
     "explain": Verb(
         "controller.cli.explain", "explain", "Say when a job runs next, and why each recent instant ran or did not."
     ),
+    "trust": Verb("controller.cli.trust", "trust", "Show what the gates of trust decide, and why."),
     "trigger": Verb("controller.cli.trigger", "trigger", "Run a job now."),
     "cancel": Verb("controller.cli.act", "cancel", "Cancel a run or a whole chain."),
     "approve": Verb("controller.cli.act", "approve", "Say yes to what waits for a decision."),

@@ -27,6 +27,26 @@ NOUNS = {
         "clusternotificationtarget",
         "clusternotificationtargets",
     ),
+    "identities": ("identity", "idprof", "identityprofile", "identityprofiles"),
+    "credentialpolicies": ("credpol", "credentialpolicy"),
+    "contracts": (
+        "contract",
+        "trustc",
+        "ctrustc",
+        "trustcontract",
+        "trustcontracts",
+        "clustertrustcontract",
+        "clustertrustcontracts",
+    ),
+    "policies": (
+        "policy",
+        "authzpol",
+        "cauthzpol",
+        "authorizationpolicy",
+        "authorizationpolicies",
+        "clusterauthorizationpolicy",
+        "clusterauthorizationpolicies",
+    ),
     "sources": ("source",),
 }
 SINGULAR = {
@@ -36,6 +56,10 @@ SINGULAR = {
     "approvals": "approval",
     "pools": "pool",
     "targets": "target",
+    "identities": "identity",
+    "credentialpolicies": "credentialpolicy",
+    "contracts": "contract",
+    "policies": "policy",
     "sources": "source",
 }
 _BY_ALIAS = {alias: noun for noun, aliases in NOUNS.items() for alias in (noun, *aliases)}

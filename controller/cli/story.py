@@ -18,6 +18,7 @@ _LOOK: dict[StoryKind, tuple[str, str | None]] = {
     StoryKind.Rejected: ("rejected", "red"),
     StoryKind.RunStarted: ("started", "blue"),
     StoryKind.RunFinished: ("finished", "green"),
+    StoryKind.Denied: ("denied", "red"),
     StoryKind.Retrying: ("retrying", "yellow"),
     StoryKind.Waiting: ("waiting", "yellow"),
     StoryKind.Skipped: ("skipped", "dim"),

@@ -17,6 +17,7 @@ from controller.domain.records import Ending
 from controller.domain.story import StoryEvent
 from controller.finalise.facts import Finalisation
 from controller.store import instances, wakes
+from controller.store.governors import Registry
 from controller.store.runs import OpenRun
 from controller.store.store import Tx
 
@@ -60,8 +61,8 @@ class Turned(msgspec.Struct, frozen=True, kw_only=True):
     wakes: Wakes | None
 
 
-def turn(tx: Tx, given: Turn, new_id: Callable[[datetime], str]) -> Turned:
-    """Do one turn.
+def turn(tx: Tx, given: Turn, new_id: Callable[[datetime], str], registry: Registry | None = None) -> Turned:
+    """Do one turn. `registry` remembers the documents of trust from one turn to the next.
 
     Effect: everything it returns is durable once the caller's transaction is. Errors: StoreUnavailable; then nothing has happened.
     """
@@ -75,7 +76,7 @@ def turn(tx: Tx, given: Turn, new_id: Callable[[datetime], str]) -> Turned:
     # 4. Whoever waits, in order; as many as there are slots.
     # Whoever was declared gone while it was frozen opens nothing: what it opened would belong to nobody.
     may_open = given.slots > 0 and instances.holds(tx, given.owner)
-    judged = judge(tx, now, given.owner, given.host, given.slots, new_id, fired.touched) if may_open else None
+    judged = judge(tx, now, given.owner, given.host, given.slots, new_id, fired.touched, registry) if may_open else None
     looked_at = judged.looked_at if judged is not None else 0
     unfired = fired.jobs == _FIRED_PER_TURN
     more = unfired or (looked_at > 0 and looked_at == given.slots)

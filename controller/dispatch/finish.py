@@ -8,6 +8,7 @@ from datetime import datetime
 
 import msgspec
 
+from controller.domain.job import ErrorBackoff
 from controller.domain.reasons import Reason
 from controller.domain.records import Ending, Job
 from controller.domain.states import Cause, DispatchState, RunState
@@ -60,7 +61,10 @@ def _decide(tx: Tx, facts: Sequence[EndFacts], now: datetime, new_id: NewId) -> 
         if fact.job is not None and decision.job is not None and decision.job.completed:
             jobs.complete(tx, fact.job.id, now)
             jobs.bury(tx, [fact.job], now)
-        _stretch(tx, fact, decision, now)
+        change = decision.job
+        judged = decision.follow_up is None and decision.run.state is not RunState.Cancelled
+        if fact.job is not None and change is not None and judged:
+            stretch(tx, fact.job, fact.spec.error_backoff, change.consecutive_errors, now)
     jobs.look_again(tx, [fact.job.id for fact in facts if fact.job is not None and _alerted(fact)], now)
     return decided
 
@@ -81,20 +85,11 @@ def _alerted(fact: EndFacts) -> bool:
     return alerts.no_success_for is not None or alerts.max_duration is not None or alerts.finish_by is not None
 
 
-def _stretch(tx: Tx, fact: EndFacts, decision: Finalisation, now: datetime) -> None:
+def stretch(tx: Tx, job: Job, policy: ErrorBackoff, errors: int, now: datetime) -> None:
     """Hold back the schedule of a job that keeps failing. Source: cases S043, S044, S194."""
-    job, change, policy = fact.job, decision.job, fact.spec.error_backoff
-    if (
-        job is None
-        or change is None
-        or not policy.enabled
-        or not change.consecutive_errors
-        or decision.follow_up is not None
-    ):
+    if not policy.enabled or not errors or job.next_fire_at is None:
         return
-    if decision.run.state is RunState.Cancelled or job.next_fire_at is None:
-        return
-    until = now + plan.error_backoff(change.consecutive_errors, policy.max)
+    until = now + plan.error_backoff(errors, policy.max)
     if until > job.next_fire_at:
         jobs.stretch(tx, job, until, until)
 

@@ -10,15 +10,21 @@ from datetime import datetime, timedelta
 import msgspec
 
 from controller.base import ids
+from controller.dispatch import trust
+from controller.dispatch.finish import stretch
+from controller.dispatch.trust import Trust
 from controller.domain.job import NotificationEvent
 from controller.domain.reasons import Reason
 from controller.domain.records import Approval, Dispatch, Job, OutboxItem, Run
 from controller.domain.states import ApprovalState, Cause, DispatchState, RunState
 from controller.domain.story import StoryEvent, StoryKind
+from controller.domain.trust import Grant
 from controller.finalise import parameters, tell
+from controller.gates.facts import Escalated, Granted, Refused, Withheld
 from controller.guards import chain
 from controller.guards.verdicts import Allow, Ask, Defer, Miss, Replace, Skip, Verdict
-from controller.store import approvals, dispatches, jobs, outbox, pools, runs
+from controller.store import approvals, dispatches, governors, jobs, outbox, pools, runs
+from controller.store.governors import WAIT_KEY, Registry
 from controller.store.runs import NewRun, OpenRun
 from controller.store.store import Tx
 from controller.store.world import Board, goes_first
@@ -30,6 +36,7 @@ KEY_LIFETIME = timedelta(days=7)
 
 _NO_JOBS: Mapping[int, Job] = {}
 _CONFLICT_PAUSE = timedelta(milliseconds=200)
+_WITHHELD_PAUSE = timedelta(minutes=1)
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -43,9 +50,17 @@ class Judged(msgspec.Struct, frozen=True):
 
 
 def judge(
-    tx: Tx, now: datetime, owner: str, host: str, most: int, new_id: NewId, known: Mapping[int, Job] = _NO_JOBS
+    tx: Tx,
+    now: datetime,
+    owner: str,
+    host: str,
+    most: int,
+    new_id: NewId,
+    known: Mapping[int, Job] = _NO_JOBS,
+    registry: Registry | None = None,
 ) -> Judged:
-    """Judge at most `most` dispatches and carry the verdicts out. `known` are jobs that this transaction has read and locked already.
+    """Judge at most `most` dispatches and carry the verdicts out. `known` are jobs that this transaction has read and locked already; `registry`
+    remembers the documents of trust from one time to the next.
 
     Shape: `opened` are committed when the transaction is; start them only then. Errors: StoreUnavailable.
     """
@@ -54,9 +69,10 @@ def judge(
         return Judged(0)
     batch = _with_jobs(tx, due, known)
     board = Board(tx, now, batch)
-    bench = _Bench(tx, now, owner, host, new_id)
+    gates = Trust(tx, now, batch, registry.current(tx) if registry is not None else governors.read(tx))
+    bench = _Bench(tx, now, owner, host, new_id, gates)
     for dispatch, job in batch:
-        bench.carry_out(chain.judge(board.facts(dispatch, job)), dispatch, job, board)
+        bench.carry_out(chain.judge(board.facts(dispatch, job, gates.digest(job))), dispatch, job, board)
     return bench.write(len(batch))
 
 
@@ -69,13 +85,15 @@ def _with_jobs(tx: Tx, due: list[Dispatch], known: Mapping[int, Job]) -> list[tu
 class _Bench:
     """Collects what the verdicts of one batch want written, so that it is written a table at a time."""
 
-    def __init__(self, tx: Tx, now: datetime, owner: str, host: str, new_id: NewId) -> None:
+    def __init__(self, tx: Tx, now: datetime, owner: str, host: str, new_id: NewId, gates: Trust) -> None:
         self._tx = tx
+        self._gates = gates
         self._now = now
         self._owner = owner
         self._host = host
         self._new_id = new_id
         self._new: list[NewRun] = []
+        self._denied: list[tuple[NewRun, Job]] = []
         self._dispatches: dict[str, Dispatch] = {}
         self._deferrals: list[dispatches.Deferral] = []
         self._ends: list[dispatches.End] = []
@@ -91,7 +109,7 @@ class _Bench:
         self._touched.add(job.id)
         match verdict:
             case Allow():
-                self._open(dispatch, job, board)
+                self._pass(dispatch, job, board)
             case Defer(reason, message, not_before, waits):
                 self._defer(dispatch, reason, message, not_before, waits)
                 board.waits(dispatch, waits)
@@ -102,7 +120,7 @@ class _Bench:
                 self._end(dispatch, job, DispatchState.Missed, reason, message)
                 board.left(dispatch, job)
             case Ask(message):
-                self._ask(dispatch, job, message)
+                self._ask(approval_for(dispatch, job, message, self._now, self._gates.digest(job)), dispatch, job)
                 board.asked(job)
             case Replace(message, not_before, waits):
                 self._replace(dispatch, job, message, not_before, waits)
@@ -118,17 +136,19 @@ class _Bench:
         for entry in self._new:
             if entry.run.name not in accepted:
                 self._refused(entry)
-        dispatches.done(self._tx, [(entry.run.dispatch, entry.run.name) for entry in opened], self._now)
+        runs.record_denied(self._tx, [entry for entry, _ in self._denied])
+        ended = [*opened, *(entry for entry, _ in self._denied)]
+        dispatches.done(self._tx, [(entry.run.dispatch, entry.run.name) for entry in ended], self._now)
         bounds = [(entry.run.job_id, entry.spec.alerts.max_duration) for entry in opened]
         jobs.look_by(self._tx, [(job, self._now + bound) for job, bound in bounds if bound is not None])
-        waited = [entry.run.dispatch for entry in opened if self._dispatches[entry.run.dispatch].deferrals]
+        waited = [entry.run.dispatch for entry in ended if self._dispatches[entry.run.dispatch].deferrals]
         dispatches.leave(self._tx, waited, self._now)
+        self._follow_denials()
         dispatches.defer(self._tx, self._deferrals, self._now)
         dispatches.end(self._tx, self._ends, self._now)
         jobs.unhealthy(self._tx, self._missed)
         approvals.ask(self._tx, self._asked)
-        asked = [(approval.dispatch, approval.name, approval.message) for approval in self._asked]
-        dispatches.await_approval(self._tx, asked, Reason.AwaitingApproval, self._now)
+        dispatches.await_approval(self._tx, self._asked, self._now)
         outbox.enqueue(self._tx, self._told)
         return Judged(
             looked_at,
@@ -138,8 +158,56 @@ class _Bench:
             self._cancels,
         )
 
-    def _open(self, dispatch: Dispatch, job: Job, board: Board) -> None:
-        run = run_of(dispatch, job, self._now, self._owner, self._host)
+    def _pass(self, dispatch: Dispatch, job: Job, board: Board) -> None:
+        """All guards allow it: the gates of trust have the last word."""
+        match self._gates.decide(dispatch, job):
+            case None:
+                self._open(dispatch, job, board, None)
+            case Granted(grant):
+                self._open(dispatch, job, board, grant)
+            case Refused() as refused:
+                self._deny(dispatch, job, refused)
+                board.left(dispatch, job)
+            case Escalated() as asked:
+                self._ask(trust.question(dispatch, job, asked, self._now), dispatch, job)
+                board.asked(job)
+            case Withheld(reason, message):
+                self._defer(dispatch, Reason(reason), message, self._now + _WITHHELD_PAUSE, (WAIT_KEY,))
+
+    def _deny(self, dispatch: Dispatch, job: Job, refused: Refused) -> None:
+        opened = run_of(dispatch, job, self._now, self._owner, self._host)
+        run = trust.denied(opened, refused, self._now)
+        self._dispatches[dispatch.id] = dispatch
+        self._denied.append((NewRun(run, job.spec, job.effective_digest), job))
+        self._told += trust.told(job, run, self._now, self._new_id)
+        self._news.append(
+            StoryEvent(
+                at=self._now,
+                kind=StoryKind.Denied,
+                namespace=job.namespace,
+                job=job.name,
+                run=run.name,
+                state=run.state,
+                reason=run.reason,
+                message=run.message,
+                cause=run.cause,
+                attempt=run.attempt,
+                hint=f"jobwarden trust explain {run.name}",
+            )
+        )
+
+    def _follow_denials(self) -> None:
+        """What a refusal means for its job, and for whoever waited behind it."""
+        for entry, job in self._denied:
+            change = trust.change_of(job, entry.run, self._now)
+            jobs.ended(self._tx, [(job.id, change)])
+            stretch(self._tx, job, job.spec.error_backoff, change.consecutive_errors, self._now)
+        freed = {chain.job_key(job.id): 1 for _, job in self._denied}
+        if freed:
+            dispatches.wake(self._tx, freed, self._now)
+
+    def _open(self, dispatch: Dispatch, job: Job, board: Board, grant: Grant | None) -> None:
+        run = msgspec.structs.replace(run_of(dispatch, job, self._now, self._owner, self._host), grant=grant)
         if job.spec.concurrency.pools and not pools.hold(self._tx, run.name, board.wanted(job)):
             self._conflict(dispatch)
             return
@@ -183,8 +251,8 @@ class _Bench:
             self._told += tell.items(job.spec, notice, dispatch.id, self._now, self._new_id)
         self._report(StoryKind.Missed if missed else StoryKind.Skipped, dispatch, reason, message)
 
-    def _ask(self, dispatch: Dispatch, job: Job, message: str) -> None:
-        approval = approval_for(dispatch, job, message, self._now)
+    def _ask(self, approval: Approval, dispatch: Dispatch, job: Job) -> None:
+        message = approval.message
         self._asked.append(approval)
         if job.spec.notifications:
             notice = msgspec.structs.replace(
@@ -268,14 +336,15 @@ def run_of(dispatch: Dispatch, job: Job, now: datetime, owner: str, host: str) -
         parents=dispatch.parents,
         parameters=resolved.values,
         approval=dispatch.approval,
+        escalation=dispatch.escalation,
         actor=dispatch.actor,
         owner=owner,
         host=host,
     )
 
 
-def approval_for(dispatch: Dispatch, job: Job, message: str, now: datetime) -> Approval:
-    """The question about a dispatch: bound to the job's digest, open until its timeout or the dispatch's own deadline. Pure."""
+def approval_for(dispatch: Dispatch, job: Job, message: str, now: datetime, digest: str) -> Approval:
+    """The question about a dispatch: bound to `digest`, open until its timeout or the dispatch's own deadline. Pure."""
     policy = job.spec.approval
     expires_at = now + policy.timeout
     schedule = job.spec.schedule
@@ -289,7 +358,7 @@ def approval_for(dispatch: Dispatch, job: Job, message: str, now: datetime) -> A
         dispatch=dispatch.id,
         gate="Approval",
         state=ApprovalState.Pending,
-        digest=job.effective_digest,
+        digest=digest,
         created_at=now,
         expires_at=expires_at,
         scheduled_for=dispatch.scheduled_for,

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from controller.domain.trust import JobTrust
+
 
 class CatchUp(StrEnum):
     """What happens to instants that passed while nobody was there to fire them."""
@@ -342,6 +344,7 @@ class JobSpec(Struct, frozen=True, omit_defaults=True):
     history: History = History()
     output_keep: int = 65536
     deletion_policy: DeletionPolicy = DeletionPolicy.Cancel
+    trust: JobTrust = JobTrust()
 
 
 _decoder = msgspec.json.Decoder(JobSpec)

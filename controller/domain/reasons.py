@@ -76,6 +76,37 @@ class Reason(StrEnum):
     WatchEnded = "WatchEnded", "The watched work has ended."
     WatchFailed = "WatchFailed", "The check itself failed."
 
+    # trust gates: what a gate found
+    IdentityResolved = "IdentityResolved", "The run acts as the principal that is declared."
+    IdentityInherited = "IdentityInherited", "The run acts as the principal of the run that triggered it."
+    IdentityWithheld = "IdentityWithheld", "The run that triggered it gives its children no identity, so it has none."
+    NoIdentity = "NoIdentity", "Nobody says who the run is, so it is untrusted."
+    WithinCeiling = "WithinCeiling", "It is trusted no further than the runs that triggered it."
+    TrustSufficient = "TrustSufficient", "Its trust level is what the contract asks for, or higher."
+    TrustInsufficient = "TrustInsufficient", "Its trust level is lower than the contract asks for."
+    Permitted = "Permitted", "A rule permits it, and none objects."
+    DefaultPermit = "DefaultPermit", "No rule objects, and the policy permits what no rule speaks of."
+    EscalationApproved = "EscalationApproved", "A rule asked for approval, and it was given."
+
+    # trust gates: no
+    TrustAboveParent = "TrustAboveParent", "It would be trusted further than the run that triggered it."
+    DownscopeUnavailable = (
+        "DownscopeUnavailable",
+        "The identity that it should get a part of has no provider that could narrow it.",
+    )
+    ParentsDisagree = "ParentsDisagree", "The runs that triggered it say different things about what it gets."
+    ParentUnknown = "ParentUnknown", "What the run that triggered it was granted is not known any more."
+    RuleDenied = "RuleDenied", "A rule of a policy denies it."
+    RuleFailed = "RuleFailed", "A rule of a policy could not be evaluated, which denies."
+    DefaultDeny = "DefaultDeny", "No rule permits it, and the policy denies what no rule speaks of."
+
+    # trust gates: not now
+    Escalated = "Escalated", "A rule of a policy wants somebody to approve it."
+    GovernorInvalid = (
+        "GovernorInvalid",
+        "A Cluster contract or policy that may bind the job is not valid and has no earlier version; nothing opens until it is.",
+    )
+
     # conditions
     Accepted = "Accepted", "Valid and in the runtime database."
     Invalid = "Invalid", "The newest version is not valid; the last good one stays in force."

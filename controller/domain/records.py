@@ -69,6 +69,7 @@ class Job(Record, frozen=True):
     overdue_since: datetime | None = None
     alert_at: datetime | None = None
     alert_episode: str | None = None
+    labels: Mapping[str, str] = {}
 
     @property
     def key(self) -> str:
@@ -101,6 +102,7 @@ class Dispatch(Record, frozen=True):
     parameters: Mapping[str, str] = {}
     key: str | None = None
     approval: str | None = None
+    escalation: str | None = None
     actor: str | None = None
     run: str | None = None
     deferrals: int = 0
@@ -153,6 +155,7 @@ class Run(Record, frozen=True):
     parents: tuple[str, ...] = ()
     parameters: Mapping[str, str] = {}
     approval: str | None = None
+    escalation: str | None = None
     actor: str | None = None
     owner: str | None = None
     host: str | None = None
@@ -199,7 +202,7 @@ class Decision(Record, frozen=True):
 
 
 class Approval(Record, frozen=True):
-    """A request for a decision about one dispatch, bound to the digest it was asked for."""
+    """A request for a decision about one dispatch, bound to the digest it was asked for. `policy` and `rule` asked, where the gate is Escalation."""
 
     name: str
     namespace: str
@@ -221,6 +224,8 @@ class Approval(Record, frozen=True):
     decisions: tuple[Decision, ...] = ()
     on_timeout: str = "Reject"
     decided_at: datetime | None = None
+    policy: str | None = None
+    rule: str | None = None
 
 
 class Pool(Record, frozen=True):

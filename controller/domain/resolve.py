@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from controller.base import durations, quantities
-from controller.domain import job
+from controller.domain import job, resolve_trust
 from controller.kinds.values import instant
 
 Source = Mapping[str, Any]
@@ -66,6 +66,7 @@ def job_spec(spec: Source, defaults: Defaults = Defaults()) -> job.JobSpec:  # n
         ),
         history=job.History(**_given(spec.get("history", {}), succeeded=int, failed=int, maxAge=_duration)),
         output_keep=quantities.parse(spec.get("output", {}).get("keep", "64Ki")),
+        trust=resolve_trust.job_trust(spec),
         **_given(
             spec,
             description=str,

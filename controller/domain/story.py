@@ -20,6 +20,7 @@ class StoryKind(StrEnum):
     Rejected = "Rejected"  # a document is not valid; the last good version stays
     RunStarted = "RunStarted"
     RunFinished = "RunFinished"
+    Denied = "Denied"  # a gate of trust refused a run; nothing was started
     Retrying = "Retrying"  # a failed run will be tried again
     Waiting = "Waiting"  # a dispatch is deferred
     Skipped = "Skipped"

@@ -229,11 +229,51 @@ class Provider(Struct, frozen=True, omit_defaults=True):
     namespaces: tuple[str, ...] | None = None
 
 
-class Match(Struct, frozen=True, omit_defaults=True):
-    """Which jobs a Cluster kind governs: labels of the namespace and of the job that must be so; empty matches everything."""
+class Operator(StrEnum):
+    """How a selector compares a label. Source: Kubernetes label selectors."""
 
-    namespace: Mapping[str, str] = {}
-    job: Mapping[str, str] = {}
+    In = "In"
+    NotIn = "NotIn"
+    Exists = "Exists"
+    DoesNotExist = "DoesNotExist"
+
+
+class Requirement(Struct, frozen=True, omit_defaults=True):
+    """One requirement on a label."""
+
+    key: str
+    operator: Operator
+    values: tuple[str, ...] = ()
+
+    def holds(self, labels: Mapping[str, str]) -> bool:
+        """Whether these labels fulfil it; as in Kubernetes, who lacks the label is `NotIn` whatever the values are. Pure."""
+        value = labels.get(self.key)
+        match self.operator:
+            case Operator.In:
+                return value is not None and value in self.values
+            case Operator.NotIn:
+                return value not in self.values
+            case Operator.Exists:
+                return value is not None
+            case Operator.DoesNotExist:
+                return value is None
+
+
+class Selector(Struct, frozen=True, omit_defaults=True):
+    """A label selector; an empty one matches everything."""
+
+    requirements: tuple[Requirement, ...] = ()
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Whether all requirements hold. Pure."""
+        return all(one.holds(labels) for one in self.requirements)
+
+
+class Match(Struct, frozen=True, omit_defaults=True):
+    """Which jobs a Cluster kind governs: both selectors must match."""
+
+    namespace: Selector = Selector()
+    job: Selector = Selector()
 
 
 class JobTrust(Struct, frozen=True, omit_defaults=True):

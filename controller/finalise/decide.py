@@ -108,6 +108,7 @@ def _again(
         parents=run.parents,
         parameters=run.parameters,
         approval=run.approval,
+        escalation=run.escalation,
         actor=run.actor,
     )
 

@@ -63,6 +63,12 @@ _AGE = Column("AGE", "date", ".metadata.creationTimestamp", "Time since the reso
 _SLOTS = Column("SLOTS", "integer", ".spec.slots", "How many slots may be held at once.")
 _HELD = Column("HELD", "integer", ".status.held", "How many slots are held now.")
 _WAITING = Column("WAITING", "integer", ".status.waiting", "How many dispatches wait for slots.")
+_LEVEL = Column("LEVEL", "string", ".spec.trustLevel", "How far the principal is trusted.")
+_PRINCIPAL = Column("PRINCIPAL", "string", ".spec.subject.principal", "Who acts.")
+_CHILDREN = Column("CHILDREN", "string", ".spec.children", "What runs that are triggered get.")
+_REQUIRED = Column("REQUIRED", "string", ".spec.requiredTrustLevel", "The lowest level that runs may have.")
+_ENFORCEMENT = Column("ENFORCEMENT", "string", ".spec.enforcement", "What happens to runs of a lower level.")
+_DEFAULT = Column("DEFAULT", "string", ".spec.default", "What holds where no rule does.")
 _JOB = Column("JOB", "string", ".spec.jobRef.name", "The job that is meant.")
 
 SCHEDULED_JOB = Kind(
@@ -139,6 +145,56 @@ CLUSTER_NOTIFICATION_TARGET = Kind(
     columns=(_READY, _AGE),
     selectable=(".status.ready",),
 )
+IDENTITY_PROFILE = Kind(
+    name="IdentityProfile",
+    plural="identityprofiles",
+    short="idprof",
+    summary="A principal that runs act as, and how far it is trusted.",
+    columns=(_PRINCIPAL, _LEVEL, _READY, _AGE),
+    selectable=(".status.ready",),
+)
+CREDENTIAL_POLICY = Kind(
+    name="CredentialPolicy",
+    plural="credentialpolicies",
+    short="credpol",
+    summary="What the runs that a run triggers get of its identity.",
+    columns=(_CHILDREN, _READY, _AGE),
+    selectable=(".status.ready",),
+)
+TRUST_CONTRACT = Kind(
+    name="TrustContract",
+    plural="trustcontracts",
+    short="trustc",
+    summary="What the runs of jobs that name it must satisfy.",
+    columns=(_REQUIRED, _ENFORCEMENT, _READY, _AGE),
+    selectable=(".status.ready",),
+)
+CLUSTER_TRUST_CONTRACT = Kind(
+    name="ClusterTrustContract",
+    plural="clustertrustcontracts",
+    short="ctrustc",
+    summary="What the runs of all jobs that it matches must satisfy, whether or not they name it.",
+    namespaced=False,
+    columns=(_REQUIRED, _ENFORCEMENT, _READY, _AGE),
+    selectable=(".status.ready",),
+)
+AUTHORIZATION_POLICY = Kind(
+    name="AuthorizationPolicy",
+    plural="authorizationpolicies",
+    short="authzpol",
+    summary="Rules that permit, deny or escalate the runs of jobs that name it.",
+    columns=(_DEFAULT, _READY, _AGE),
+    selectable=(".status.ready",),
+)
+CLUSTER_AUTHORIZATION_POLICY = Kind(
+    name="ClusterAuthorizationPolicy",
+    plural="clusterauthorizationpolicies",
+    short="cauthzpol",
+    summary="Rules that permit, deny or escalate the runs of all jobs that it matches, whether or not they name it.",
+    namespaced=False,
+    columns=(_DEFAULT, _READY, _AGE),
+    selectable=(".status.ready",),
+)
 
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
@@ -150,8 +206,24 @@ KINDS: Mapping[str, Kind] = {
         CLUSTER_RESOURCE_POOL,
         NOTIFICATION_TARGET,
         CLUSTER_NOTIFICATION_TARGET,
+        IDENTITY_PROFILE,
+        CREDENTIAL_POLICY,
+        TRUST_CONTRACT,
+        CLUSTER_TRUST_CONTRACT,
+        AUTHORIZATION_POLICY,
+        CLUSTER_AUTHORIZATION_POLICY,
     )
 }
+
+TRUST = (
+    IDENTITY_PROFILE.name,
+    CREDENTIAL_POLICY.name,
+    TRUST_CONTRACT.name,
+    CLUSTER_TRUST_CONTRACT.name,
+    AUTHORIZATION_POLICY.name,
+    CLUSTER_AUTHORIZATION_POLICY.name,
+)
+"""The kinds that say who a run is and whether it may open."""
 
 
 def schema_file(kind: str) -> str:

@@ -144,8 +144,12 @@ def json_schema(node: Schema) -> dict[str, Any]:
             out[key] = json_schema(out[key])
     if node.get("x-jobwarden-list") == []:
         out["uniqueItems"] = True
-    for rule in node.get("x-jobwarden-rules", ()):
-        out.update(_union(rule))
+    for union in map(_union, node.get("x-jobwarden-rules", ())):
+        if out.keys() & union.keys():
+            # One keyword can stand only once.
+            out.setdefault("allOf", []).append(union)
+        else:
+            out.update(union)
     return out
 
 

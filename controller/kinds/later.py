@@ -2,53 +2,37 @@
 
 from collections.abc import Mapping
 
-_TRUST = "Identities, credentials, trust contracts and authorization"
+_CREDENTIALS = "Credential providers"
+_DECISION_POINTS = "Proofs and external decision points"
 _AGENTS = "Agents"
+
+_DELIVERY = dict.fromkeys(("deliver", "maxLifetime", "renew", "childScopes"), _CREDENTIALS)
+_ENFORCED = {"box": "Sandboxes", "maxCost": _AGENTS, "evidence": "Evidence"}
 
 # By kind, then by pointer with * for list positions, then by field; the value names the capability that brings it.
 FIELDS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "ScheduledJob": {
         "/spec": {
-            "identity": _TRUST,
-            "identityRef": _TRUST,
-            "credentialPolicy": _TRUST,
-            "credentialPolicyRef": _TRUST,
-            "trustContract": _TRUST,
-            "trustContractRef": _TRUST,
-            "contract": _TRUST,
-            "contractRef": _TRUST,
-            "authorizationPolicy": _TRUST,
-            "authorizationPolicyRef": _TRUST,
-            "evidence": _TRUST,
             "agent": _AGENTS,
             "gateway": _AGENTS,
             "gatewayRef": _AGENTS,
         },
-        "/spec/env/*/valueFrom": {"credentialRef": _TRUST},
+        "/spec/env/*/valueFrom": {"credentialRef": _CREDENTIALS},
+        "/spec/identity": {"providerRef": _CREDENTIALS, "attestation": _CREDENTIALS},
+        "/spec/credentialPolicy": _DELIVERY,
+        "/spec/trustContract": _ENFORCED,
     },
-    "RunRequest": {"/spec": {"proofFrom": _TRUST}},
-    "Approval": {"/spec": {"policyRef": _TRUST}},
-}
-
-# Values of enums, by pointer.
-VALUES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
-    "Approval": {"/spec/gate": {"Escalation": _TRUST}},
+    "IdentityProfile": {"/spec": {"providerRef": _CREDENTIALS, "attestation": _CREDENTIALS}},
+    "CredentialPolicy": {"/spec": _DELIVERY},
+    "TrustContract": {"/spec": _ENFORCED},
+    "AuthorizationPolicy": {
+        "/spec": {"external": _DECISION_POINTS, "subjectAccessReview": _DECISION_POINTS, "proof": _DECISION_POINTS}
+    },
+    "RunRequest": {"/spec": {"proofFrom": _DECISION_POINTS}},
 }
 
 KINDS: Mapping[str, str] = {
-    **dict.fromkeys(
-        (
-            "IdentityProfile",
-            "CredentialPolicy",
-            "TrustContract",
-            "ClusterTrustContract",
-            "AuthorizationPolicy",
-            "ClusterAuthorizationPolicy",
-            "CredentialProvider",
-            "ClusterCredentialProvider",
-        ),
-        _TRUST,
-    ),
+    **dict.fromkeys(("CredentialProvider", "ClusterCredentialProvider"), _CREDENTIALS),
     **dict.fromkeys(("AgentGateway", "Agent", "AgentTask", "TaskGroup", "Budget"), _AGENTS),
 }
 
@@ -56,11 +40,6 @@ KINDS: Mapping[str, str] = {
 def field(kind: str, pointer: str, name: str) -> str | None:
     """The capability that will bring this field, None if there is no such plan. Pure."""
     return FIELDS.get(_alike(kind), {}).get(pointer, {}).get(name)
-
-
-def value(kind: str, pointer: str, text: object) -> str | None:
-    """The capability that will bring this enum value, None if there is no such plan. Pure."""
-    return VALUES.get(kind, {}).get(pointer, {}).get(text) if isinstance(text, str) else None
 
 
 def _alike(kind: str) -> str:

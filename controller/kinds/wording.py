@@ -78,7 +78,7 @@ def explain(kind: str, root: Mapping[str, Any], error: Any) -> Iterator[Finding]
         case "type":
             yield _wrong_type(pointer, error.instance, error.schema)
         case "enum" | "const":
-            yield _not_in_list(kind, path, error)
+            yield _not_in_list(path, error)
         case "pattern" if "propertyNames" in error.absolute_schema_path:
             yield Finding(
                 join(*path, error.instance),
@@ -194,13 +194,9 @@ def _type_hint(pointer: str, value: Any, wanted: str, schema: Mapping[str, Any])
     return ""
 
 
-def _not_in_list(kind: str, path: Sequence[str | int], error: Any) -> Finding:
+def _not_in_list(path: Sequence[str | int], error: Any) -> Finding:
     allowed = error.validator_value if error.validator == "enum" else [error.validator_value]
     pointer = join(*path)
-    if capability := later.value(
-        kind, join(*("*" if isinstance(token, int) else token for token in path)), error.instance
-    ):
-        return not_supported(pointer, str(error.instance), capability)
     near = nearest(error.instance, map(str, allowed)) if isinstance(error.instance, str) else None
     hint = f"Did you mean {near}?" if near else f"Allowed: {', '.join(map(str, allowed))}"
     return Finding(pointer, Reason.InvalidValue, f"{shown(error.instance)} is not one of the allowed values", hint)

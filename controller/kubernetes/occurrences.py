@@ -112,6 +112,10 @@ def _finished(news: StoryEvent) -> tuple[Why, str]:
     return why, f"Run {news.run} has ended as {why}{code}{span}{because}"
 
 
+def _denied(news: StoryEvent) -> tuple[Why, str]:
+    return Why.Denied, f"Run {news.run} was refused ({news.reason}): {news.message}"
+
+
 def _retrying(news: StoryEvent) -> tuple[Why, str]:
     when = f" at {to_second(news.due)}" if news.due is not None else ""
     return Why.Retrying, f"Run {news.run} is tried again{when}, attempt {news.attempt}"
@@ -151,6 +155,7 @@ def _refused(news: StoryEvent) -> tuple[Why, str]:
 _WORDS: Mapping[StoryKind, Callable[[StoryEvent], tuple[Why, str]]] = {
     StoryKind.RunStarted: _started,
     StoryKind.RunFinished: _finished,
+    StoryKind.Denied: _denied,
     StoryKind.Retrying: _retrying,
     StoryKind.Missed: _passed_over,
     StoryKind.Skipped: _passed_over,

@@ -33,6 +33,7 @@ from controller.domain.states import DispatchState, RunState
 from controller.domain.story import StoryEvent, StoryKind, Tell
 from controller.executors.protocol import Execution, ExecutionRequest, ExecutionResult, Executor
 from controller.store import dispatches, jobs, runs
+from controller.store.governors import Registry
 from controller.store.runs import OpenRun
 from controller.store.store import Store, Tx
 
@@ -102,6 +103,7 @@ class Dispatcher:
         self._tell = tell
         self._on_change = on_change
         self._wake = Wake()
+        self._registry = Registry()
         self._look = True
         self._look_at: datetime | None = None
         self._turning = False
@@ -175,7 +177,7 @@ class Dispatcher:
         )
         opening: list[OpenRun] = []
         try:
-            turned = await self._store.write(partial(_turned, given=given, opening=opening))
+            turned = await self._store.write(partial(_turned, given=given, opening=opening, registry=self._registry))
         except BaseException:
             # Whether it was committed is not known: endings are tried again (they are idempotent), openings are looked for.
             self._endings = endings + self._endings
@@ -500,9 +502,9 @@ class Dispatcher:
             await asyncio.sleep(0.02)
 
 
-def _turned(tx: Tx, given: Turn, opening: list[OpenRun]) -> Turned:
+def _turned(tx: Tx, given: Turn, opening: list[OpenRun], registry: Registry) -> Turned:
     """A turn that leaves behind what it wants to open, for whoever never learns whether it was committed."""
-    turned = turn(tx, given, ids.new_id)
+    turned = turn(tx, given, ids.new_id, registry)
     opening += turned.opened
     return turned
 

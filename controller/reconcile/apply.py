@@ -31,13 +31,15 @@ from controller.reconcile.records import (
     as_json,
     encode_facts,
 )
-from controller.store import approvals, dispatches, jobs, pausing, resources, runs
+from controller.store import approvals, dispatches, governors, jobs, pausing, resources, runs
 from controller.store.store import Tx
 
 DELETION_POLICY = "deletionPolicy"
 """Who asks for the end of runs whose job was deleted."""
 
 NewId = Callable[[datetime], str]
+
+_MOST_WOKEN = 10_000
 
 _INTENTS: Mapping[str, Callable[[str, str, str], Intent]] = {
     annotations.RUN: RunRequested,
@@ -148,6 +150,7 @@ class _Apply:
         stored = [(document, number) for document, number in zip(documents, numbers, strict=True)]
         resources.insert_pools(self._tx, [_pool(one, number) for one, number in stored if one.entry.key.kind in POOLS])
         self._wake_pools([one.entry for one in documents if one.entry.key.kind in POOLS])
+        self._wake_governed(documents)
         resources.insert_targets(self._tx, [_target(one, number) for one, number in stored if _is_target(one)])
 
     def _new_resource(self, document: Document, uid: str) -> dict[str, Any]:
@@ -219,6 +222,7 @@ class _Apply:
         resources.resize_pools(self._tx, [_size(one) for one in documents if one.entry.key.kind in POOLS])
         resources.update_targets(self._tx, [_retarget(one) for one in documents if _is_target(one)])
         self._wake_pools([one.entry for one in documents if one.entry.key.kind in POOLS])
+        self._wake_governed(documents)
         for chunk in resources.chunks([document for document in documents if document.spec is not None]):
             self._update_jobs(chunk)
 
@@ -243,6 +247,11 @@ class _Apply:
         """Whoever waits for slots of a pool that is new, or has another size, looks again."""
         freed = {f"pool:{entry.key.namespace}/{entry.key.name}": entry.facts.slots for entry in pools}
         dispatches.wake(self._tx, freed, self._now)
+
+    def _wake_governed(self, documents: Sequence[Document]) -> None:
+        """Whoever waits for what governs it to be known looks again."""
+        if any(one.entry.key.kind in governors.KINDS for one in documents):
+            dispatches.wake(self._tx, {governors.WAIT_KEY: _MOST_WOKEN}, self._now)
 
     def _update_jobs(self, documents: Sequence[Document]) -> None:
         old = jobs.by_id(self._tx, [document.entry.id for document in documents])

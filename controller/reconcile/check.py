@@ -5,12 +5,14 @@ something that does not exist is not: the job is stored and waits. Invariant: pu
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
 
 from controller.base import cel
 from controller.domain import pods
 from controller.domain.job import ExecutorKind, JobSpec, PodTarget, Schedule, WatchdogTarget
 from controller.domain.reasons import Reason
 from controller.domain.resolve import Defaults
+from controller.gates import authorization
 from controller.reconcile import graph
 from controller.reconcile.desired import View
 from controller.reconcile.records import CLUSTER_POOL, JOB, Blocked, Document, Entry, Key, Problem
@@ -109,6 +111,16 @@ def _condition(spec: JobSpec) -> Iterator[Problem]:
         yield Problem("/spec/trigger/if", Reason.Invalid, str(error), f"It may name {', '.join(sorted(VARIABLES))}")
 
 
+def policy(spec: Mapping[str, Any]) -> Iterator[Problem]:
+    """What is wrong with the rules of an AuthorizationPolicy, whatever else there is."""
+    for index, rule in enumerate(spec["rules"]):
+        try:
+            cel.compile(rule["if"], authorization.VARIABLES)
+        except cel.CelError as error:
+            hint = f"It may name {', '.join(sorted(authorization.VARIABLES))}"
+            yield Problem(f"/spec/rules/{index}/if", Reason.Invalid, str(error), hint)
+
+
 # together: what makes a document wrong
 
 
@@ -200,6 +212,8 @@ def references(view: View, entry: Entry) -> Iterator[Problem]:
     for kind, name in facts.targets:
         key = Key(kind, "" if kind.startswith("Cluster") else home, name)
         yield from _admitted(view, entry.key, key, "/spec/notifications")
+    for kind, name, pointer in facts.trust:
+        yield from _missing(view, Key(kind, "" if kind.startswith("Cluster") else home, name), pointer)
 
 
 def _missing(view: View, key: Key, pointer: str) -> Iterator[Problem]:

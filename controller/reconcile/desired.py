@@ -22,6 +22,8 @@ def names(entry: Entry) -> Iterator[Key]:
         yield Key(kind, "" if kind == CLUSTER_POOL else home, name)
     for kind, name in facts.targets:
         yield Key(kind, "" if kind.startswith("Cluster") else home, name)
+    for kind, name, _pointer in facts.trust:
+        yield Key(kind, "" if kind.startswith("Cluster") else home, name)
 
 
 class Desired:

@@ -11,12 +11,25 @@ import msgspec
 
 from controller.domain import resolve
 from controller.domain.job import JobSpec, WatchdogTarget
+from controller.domain.trust import JobTrust
 from controller.kinds import digests
 from controller.kinds.parse import parse_file
 from controller.kinds.records import ManifestError, Reason, Resource
 from controller.reconcile import annotations, check
 from controller.reconcile.places import place
-from controller.reconcile.records import JOB, POOLS, TARGETS, Broken, Claim, Document, Entry, Facts, Key, Problem
+from controller.reconcile.records import (
+    JOB,
+    POLICIES,
+    POOLS,
+    TARGETS,
+    Broken,
+    Claim,
+    Document,
+    Entry,
+    Facts,
+    Key,
+    Problem,
+)
 from controller.sources.snapshot import MAX_FILE
 
 _encode = msgspec.json.Encoder().encode
@@ -112,7 +125,7 @@ def error_of(document: Document, problem: Problem) -> ManifestError:
 
 def _problems(resource: Resource, document: Document, rules: Rules) -> list[Problem]:
     if document.spec is None:
-        return []
+        return list(check.policy(resource.document["spec"])) if resource.kind in POLICIES else []
     return list(
         check.alone(
             document.spec,
@@ -148,12 +161,25 @@ def _facts(resource: Resource, spec: JobSpec | None) -> Facts:
         watched=spec.target.job if spec and isinstance(spec.target, WatchdogTarget) else None,
         pools=tuple((pool.kind, pool.name, pool.slots) for pool in spec.concurrency.pools) if spec else (),
         targets=tuple(dict.fromkeys((n.target_kind, n.target) for n in spec.notifications)) if spec else (),
+        trust=tuple(_trust(spec.trust)) if spec else (),
         slots=declared["slots"] if resource.kind in POOLS else 0,
         namespaces=tuple(declared.get("allowedNamespaces", ())) if resource.kind in POOLS + TARGETS else (),
         kept=said.get(annotations.PRUNE) == "disabled",
         hold=said.get(annotations.HOLD),
         requests=annotations.requests_of(said) if said else (),
     )
+
+
+def _trust(said: JobTrust) -> Iterator[tuple[str, str, str]]:
+    """The documents of trust that a job names, and where it does."""
+    if said.identity_ref is not None:
+        yield "IdentityProfile", said.identity_ref, "/spec/identityRef/name"
+    if said.credentials_ref is not None:
+        yield "CredentialPolicy", said.credentials_ref, "/spec/credentialPolicyRef/name"
+    if said.contract_ref is not None:
+        yield said.contract_ref.kind, said.contract_ref.name, "/spec/trustContractRef/name"
+    if said.authorization_ref is not None:
+        yield said.authorization_ref.kind, said.authorization_ref.name, "/spec/authorizationPolicyRef/name"
 
 
 def _meta(labels: Mapping[str, str], said: Mapping[str, str]) -> str:

@@ -16,6 +16,7 @@ JOB = "ScheduledJob"
 POOL = "ResourcePool"
 CLUSTER_POOL = "ClusterResourcePool"
 POOLS = (POOL, CLUSTER_POOL)
+POLICIES = ("AuthorizationPolicy", "ClusterAuthorizationPolicy")
 TARGETS = ("NotificationTarget", "ClusterNotificationTarget")
 
 
@@ -35,6 +36,7 @@ class Facts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     `meta` is a digest of labels and annotations; `parents`, `outputs` (jobs whose outputs are parameters) and `watched` name jobs of the same
     namespace; `pools` are (kind, name, slots), `targets` (kind, name); `slots` and `namespaces` are what a pool or target offers;
+    `trust` are (kind, name, pointer) of documents of trust;
     `hold` and `requests` are the values of the annotations that ask for something; in the database, the requests that were taken note of last.
     """
 
@@ -44,6 +46,7 @@ class Facts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     watched: str | None = None
     pools: tuple[tuple[str, str, int], ...] = ()
     targets: tuple[tuple[str, str], ...] = ()
+    trust: tuple[tuple[str, str, str], ...] = ()
     slots: int = 0
     namespaces: tuple[str, ...] = ()
     kept: bool = False

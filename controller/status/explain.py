@@ -70,6 +70,8 @@ def note(job: Job, now: datetime) -> str:
 
 def why(dispatch: Dispatch, run_state: RunState | None) -> str:
     """One sentence on what became of a dispatch. Pure."""
+    if run_state is RunState.Denied:
+        return f"It was refused as {dispatch.run}; `jobwarden trust explain {dispatch.run}` tells why."
     if dispatch.state is DispatchState.Done:
         ran = f"It ran as {dispatch.run}" + (f" ({run_state})" if run_state else "")
         return f"{ran}: {_cause(dispatch)}"
@@ -78,8 +80,9 @@ def why(dispatch: Dispatch, run_state: RunState | None) -> str:
     if ended:
         return text or f"It was {dispatch.state.lower()}."
     if dispatch.state is DispatchState.AwaitingApproval:
-        how = f" `jobwarden approve {dispatch.approval}` does." if dispatch.approval else ""
-        return sentence(Reason.AwaitingApproval) + how
+        asked = dispatch.escalation if dispatch.reason == Reason.Escalated else dispatch.approval
+        how = f" `jobwarden approve {asked}` does." if asked else ""
+        return sentence(dispatch.reason or Reason.AwaitingApproval) + how
     return f"It waits: {text}" if text else "It is about to start."
 
 

@@ -87,6 +87,11 @@ def target_status(facts: TargetFacts, now: datetime) -> Status:
     return _plain_status(facts.resource, now, {}, healthy)
 
 
+def document_status(facts: ResourceFacts, now: datetime) -> Status:
+    """The status of a resource of which only its acceptance is known. Pure."""
+    return _plain_status(facts, now, {})
+
+
 def refused_status(rejection: bytes, generation: int, previous: Iterable[Condition], now: datetime) -> dict[str, Any]:
     """The status of an object that was never accepted, so that no row knows of it: what is wrong with it."""
     reason, message = summary(rejection)

@@ -56,7 +56,12 @@ def suggestion(tx: Tx, namespace: str, job: str) -> str:
 
 def missing(noun: str, name: str, namespace: str, known: Iterable[str], hint: str = "") -> NotFound:
     """The error for a name that nothing has; `known` are the names to look for the nearest in. Pure."""
-    words = {"jobs": "job", "runs": "run", "queue": "dispatch"}
+    words = {
+        "queue": "dispatch",
+        "identities": "identity",
+        "credentialpolicies": "credentialpolicy",
+        "policies": "policy",
+    }
     where = f" in the namespace {namespace!r}" if namespace and noun != "sources" else ""
     error = NotFound(f"there is no {words.get(noun, noun.removesuffix('s'))} {name!r}{where}")
     near = _near(name, known)

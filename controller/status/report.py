@@ -8,6 +8,7 @@ from datetime import datetime
 
 import msgspec
 
+from controller.kinds.catalog import TRUST
 from controller.status import conditions, project, shapes
 from controller.status.project import Status
 from controller.status.shapes import Shape
@@ -30,10 +31,11 @@ def jobs(tx: Tx, ids: Sequence[int], now: datetime) -> list[Report]:
 
 
 def others(tx: Tx, now: datetime) -> list[Report]:
-    """All pools and notification targets."""
+    """All pools, notification targets and documents of trust."""
     pools = [_report(one.resource, project.pool_status(one, now)) for one in observed.pool_facts(tx, "")]
     targets = [_report(one.resource, project.target_status(one, now)) for one in observed.target_facts(tx, "")]
-    return [*pools, *targets]
+    trust = [_report(one, project.document_status(one, now)) for one in observed.document_facts(tx, TRUST)]
+    return [*pools, *targets, *trust]
 
 
 def _report(facts: ResourceFacts, status: Status) -> Report:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from controller.domain.records import Approval, Dispatch, Run
+from controller.domain.trust import Grant, Identity, Outcome
 from controller.status.rejection import problems
 from controller.status.text import maybe, printed, rfc3339
 from controller.store.observed import ResourceFacts, SourceFacts
@@ -85,6 +86,7 @@ def run(record: Run) -> Shape:
             "host": record.host,
             "pid": record.handle.pid if record.handle else None,
             "cancelRequestedBy": record.cancel_requested_by,
+            "trust": granted(record.grant) if record.grant else None,
         },
     }
 
@@ -188,3 +190,28 @@ def listed(kind: str, items: list[Shape], following: str | None = None) -> Shape
 
 def _metadata(name: str, namespace: str, created: str) -> Shape:
     return {"name": name, "namespace": namespace, "creationTimestamp": created}
+
+
+def granted(grant: Grant) -> Shape:
+    """What the gates said of a run: who it was, what each gate found, under which digest."""
+    return {
+        "identity": _identity(grant.identity),
+        "outcomes": [_outcome(one) for one in grant.outcomes],
+        "digest": grant.digest,
+    }
+
+
+def _identity(one: Identity | None) -> Shape | None:
+    if one is None:
+        return None
+    return {
+        "kind": one.subject.kind.value,
+        "principal": one.subject.principal,
+        "trustLevel": one.level.value,
+        "scopes": list(one.scopes),
+    }
+
+
+def _outcome(one: Outcome) -> Shape:
+    shape: Shape = {"gate": one.gate, "decision": one.decision.value, "reason": one.reason, "message": one.message}
+    return shape | ({"facts": dict(one.facts)} if one.facts else {})

@@ -5,12 +5,15 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
 from controller.domain.reasons import Reason
 from controller.domain.records import Approval, Dispatch, Run
+from controller.kinds.catalog import KINDS, Column
 from controller.status import job_table
+from controller.status.shapes import Shape
 from controller.status.text import NONE, since, until
 from controller.store.lines import JobLine
 from controller.store.observed import PoolFacts, SourceFacts, TargetFacts
@@ -158,6 +161,31 @@ def sources(facts: Iterable[SourceFacts], now: datetime, *, wide: bool) -> Table
             row += [one.location, one.host or NONE, reason or NONE, one.message or NONE]
         rows.append(row)
     return _table(columns, ["LOCATION", "HOST", "REASON", "MESSAGE"], rows, ("APPLIED",), namespaces=False, wide=wide)
+
+
+def documents(shapes: Iterable[Shape], now: datetime, *, namespaces: bool, wide: bool) -> Table:
+    """Resources by the columns that `kubectl get` shows of their kinds; KIND where a list holds several."""
+    listed = list(shapes)
+    kinds = [KINDS[kind] for kind in dict.fromkeys(one["kind"] for one in listed)]
+    columns = list(dict.fromkeys(column for kind in kinds for column in kind.columns))
+    several = len(kinds) > 1
+    rows = []
+    for one in listed:
+        own = KINDS[one["kind"]].columns
+        row = [one["metadata"]["name"], *([one["kind"]] if several else [])]
+        row += [_cell(one, column, now) if column in own else NONE for column in columns]
+        rows.append([one["metadata"].get("namespace") or NONE, *row] if namespaces else row)
+    heading = ["NAME", *(["KIND"] if several else []), *(column.name for column in columns)]
+    return _table(heading, [], rows, ("AGE",), namespaces=namespaces, wide=wide)
+
+
+def _cell(shape: Shape, column: Column, now: datetime) -> str:
+    value: Any = shape
+    for key in column.path.strip(".").split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    if value is None:
+        return NONE
+    return since(datetime.fromisoformat(value), now) if column.type == "date" else str(value)
 
 
 def _table(

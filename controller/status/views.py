@@ -11,17 +11,28 @@ from typing import Any
 import msgspec
 
 from controller.base.errors import InvalidInput, NotFound
-from controller.domain.records import Dispatch, Run
+from controller.domain.governors import Governed, governing
+from controller.domain.records import Dispatch, Job, Run
 from controller.domain.states import WAITING, DispatchState, RunState
-from controller.status import explain, project, selectors, shapes, tables, tree
+from controller.gates import pipeline
+from controller.gates.facts import Answer
+from controller.kinds.catalog import KINDS
+from controller.status import explain, project, selectors, shapes, tables, tree, trust
 from controller.status.query import Query, missing, needed, of_selected_jobs, page_of, query_of, suggestion
 from controller.status.shapes import Shape
 from controller.status.text import rfc3339
-from controller.store import observed, views
+from controller.store import governors, observed, views
+from controller.store.grants import Testimony
 from controller.store.store import Tx
 
 _HISTORY = 50
-_RESOURCES = ("jobs", "pools", "targets")
+_TRUST = {
+    "identities": "IdentityProfile",
+    "credentialpolicies": "CredentialPolicy",
+    "contracts": "TrustContract",
+    "policies": "AuthorizationPolicy",
+}
+_RESOURCES = ("jobs", "pools", "targets", *_TRUST)
 _ENDED = [state for state in DispatchState if state not in WAITING]
 
 
@@ -82,6 +93,23 @@ def _targets(tx: Tx, query: Query, now: datetime) -> Any:
         return tables.targets(facts, now, namespaces=not query.namespace, wide=query.wide)
     items = [shapes.resource(one.resource, project.target_status(one, now).value) for one in facts]
     return _one_or_list("NotificationTarget", "targets", tx, query, items)
+
+
+def _documents(kind: str, noun: str) -> View:
+    """The view of a kind of which only its acceptance is known, with its Cluster form."""
+    kinds = [one for one in (kind, f"Cluster{kind}") if one in KINDS]
+
+    def view(tx: Tx, query: Query, now: datetime) -> Any:
+        matches = selectors.parse(query.selector)
+        found = observed.document_facts(tx, kinds, query.namespace, query.name)
+        facts = [one for one in found if matches(_written_labels(one))]
+        items = [shapes.resource(one, project.document_status(one, now).value) for one in facts]
+        if query.table:
+            _found(noun, tx, query, facts)
+            return tables.documents(items, now, namespaces=not query.namespace, wide=query.wide)
+        return _one_or_list(kind, noun, tx, query, items)
+
+    return view
 
 
 def _sources(tx: Tx, query: Query, now: datetime) -> Any:
@@ -164,6 +192,35 @@ def _explain(tx: Tx, query: Query, now: datetime) -> Shape:
     return explain.explanation(facts.job, recent, now)
 
 
+def _trust_check(tx: Tx, query: Query, now: datetime) -> Shape:
+    """What the gates would say of a job now, asked by nobody in particular, after the newest runs of its parents if it has any."""
+    job = _job_facts(tx, query).job
+    parents = [
+        run.name
+        for parent in (job.spec.trigger.after if job.spec.trigger is not None else ())
+        for run in views.run_list(tx, job.namespace, job=parent.job, output=False, page=views.Page(1))
+    ]
+    return trust.checked(job, *_asked(tx, job, tuple(parents), now))
+
+
+def _asked(tx: Tx, job: Job, parents: tuple[str, ...], now: datetime) -> tuple[Governed | None, Answer | None]:
+    governed = governing(job.spec.trust, job.namespace, job.labels, governors.read(tx))
+    if governed is None:
+        return None, None
+    dispatch = trust.hypothetical(job, parents, now)
+    testimony = Testimony(tx, [dispatch], {job.source})
+    return governed, pipeline.decide(testimony.facts(dispatch, job, governed, now))
+
+
+def _trust_explain(tx: Tx, query: Query, _now: datetime) -> Shape:
+    """What was decided about a run, and why."""
+    name = needed(query)
+    found = views.run_list(tx, query.namespace, name=name, output=False)
+    if not found:
+        raise missing("runs", name, query.namespace, views.run_names(tx, query.namespace))
+    return trust.explained(found[0])
+
+
 def _describe(tx: Tx, query: Query, now: datetime) -> Shape:
     """One thing with everything around it, below `about`."""
     name = needed(query)
@@ -237,6 +294,9 @@ VIEWS: dict[str, View] = {
     "pools": _pools,
     "targets": _targets,
     "sources": _sources,
+    **{noun: _documents(kind, noun) for noun, kind in _TRUST.items()},
+    "trust-check": _trust_check,
+    "trust-explain": _trust_explain,
     "history": _history,
     "tree": _tree,
     "explain": _explain,

@@ -30,6 +30,8 @@ def ask(tx: Tx, new: Sequence[Approval]) -> None:
                     "gate": approval.gate,
                     "state": approval.state.value,
                     "digest": approval.digest,
+                    "policy": approval.policy,
+                    "rule": approval.rule,
                     "scheduled_for": approval.scheduled_for,
                     "required": approval.required,
                     "allow_self": approval.allow_self,

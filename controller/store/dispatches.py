@@ -6,7 +6,8 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import bindparam, delete, func, insert, or_, select, tuple_, update
 
-from controller.domain.records import Dispatch
+from controller.domain.reasons import Reason
+from controller.domain.records import Approval, Dispatch
 from controller.domain.states import DISPATCH, WAITING, Cause, DispatchState, sources_of
 from controller.guards.chain import job_key
 from controller.store.rows import dispatch_of, dispatch_values
@@ -237,21 +238,22 @@ def leave(tx: Tx, ids: Sequence[str], now: datetime) -> None:
             wake(tx, dict.fromkeys(keys, 1), now)
 
 
-def await_approval(tx: Tx, asked: Sequence[tuple[str, str, str]], reason: str, now: datetime) -> None:
-    """Dispatches that wait for a decision: (dispatch, approval, message); they stand in no line meanwhile."""
-    for dispatch, approval, message in asked:
+def await_approval(tx: Tx, asked: Sequence[Approval], now: datetime) -> None:
+    """Dispatches that wait for these decisions; they stand in no line meanwhile."""
+    for approval in asked:
+        escalated = approval.policy is not None
         tx.execute(
             update(dispatches)
-            .where(dispatches.c.id == dispatch, _OPENABLE)
+            .where(dispatches.c.id == approval.dispatch, _OPENABLE)
             .values(
                 state=DispatchState.AwaitingApproval.value,
-                approval=approval,
-                reason=reason,
-                message=message,
+                reason=Reason.Escalated if escalated else Reason.AwaitingApproval,
+                message=approval.message,
                 owner=None,
+                **{"escalation" if escalated else "approval": approval.name},
             )
         )
-    leave(tx, [dispatch for dispatch, _, _ in asked], now)
+    leave(tx, [approval.dispatch for approval in asked], now)
 
 
 def approved(tx: Tx, dispatch: str, now: datetime) -> bool:

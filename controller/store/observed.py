@@ -331,6 +331,17 @@ def target_facts(
     return found
 
 
+def document_facts(tx: Tx, kinds: Collection[str], namespace: str = "", name: str | None = None) -> list[ResourceFacts]:
+    """Documents of these kinds, which are shown as they were accepted; those of Cluster kinds belong to every namespace."""
+    where: list[ColumnElement[bool]] = [resources.c.kind.in_(kinds)]
+    if namespace:
+        where.append(resources.c.namespace.in_((namespace, "")))
+    if name is not None:
+        where.append(resources.c.name == name)
+    found = _resource_facts(tx, and_(*where)).values()
+    return sorted(found, key=lambda one: (one.namespace, one.name, one.kind))
+
+
 def source_facts(tx: Tx, name: str | None = None) -> list[SourceFacts]:
     """Sources with how much they own and who serves them, by name."""
     owned = _counts(tx, select(resources.c.source, func.count()).group_by(resources.c.source))

@@ -88,6 +88,7 @@ def job_of(row: Row[Any]) -> Job:
         overdue_since=row.overdue_since,
         alert_at=row.alert_at,
         alert_episode=row.alert_episode,
+        labels=mapping(row.labels),
     )
 
 
@@ -113,6 +114,7 @@ def dispatch_of(row: Row[Any]) -> Dispatch:
         parameters=mapping(row.parameters),
         key=row.key,
         approval=row.approval,
+        escalation=row.escalation,
         actor=row.actor,
         run=row.run,
         deferrals=row.deferrals,
@@ -150,6 +152,7 @@ def dispatch_values(dispatch: Dispatch) -> dict[str, Any]:
         "parameters": pack(dispatch.parameters),
         "key": dispatch.key,
         "approval": dispatch.approval,
+        "escalation": dispatch.escalation,
         "actor": dispatch.actor,
         "run": dispatch.run,
         "catch_up": dispatch.catch_up,
@@ -183,6 +186,7 @@ def run_of(row: Row[Any]) -> Run:
         parents=strings(row.parents),
         parameters=mapping(row.parameters),
         approval=row.approval,
+        escalation=row.escalation,
         actor=row.actor,
         owner=row.owner,
         host=row.host,
@@ -223,6 +227,8 @@ def approval_of(row: Row[Any]) -> Approval:
         decisions=_decisions.decode(row.decisions) if row.decisions else (),
         on_timeout=row.on_timeout,
         decided_at=row.decided_at,
+        policy=row.policy,
+        rule=row.rule,
     )
 
 

@@ -75,6 +75,7 @@ def _values(entry: NewRun) -> dict[str, Any]:
         "parameters": pack(run.parameters),
         "actor": run.actor,
         "approval": run.approval,
+        "escalation": run.escalation,
         "scheduled_for": run.scheduled_for,
         "previous": run.previous,
         "created_at": run.created_at,
@@ -84,6 +85,26 @@ def _values(entry: NewRun) -> dict[str, Any]:
         "effective_digest": entry.effective_digest,
         "grant": encode_grant(run.grant),
     }
+
+
+_DENY = insertion(runs, unless_there=True)
+
+
+def record_denied(tx: Tx, denied: Sequence[NewRun]) -> None:
+    """Write runs that were refused: ended before they began."""
+    _DENY.run_all(
+        tx,
+        [
+            {
+                **_values(entry),
+                "spec": None,
+                "reason": entry.run.reason,
+                "message": entry.run.message,
+                "finished_at": entry.run.finished_at,
+            }
+            for entry in denied
+        ],
+    )
 
 
 _LIVE_COUNTS = Statement(

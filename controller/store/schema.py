@@ -277,6 +277,7 @@ dispatches = Table(
     Column("parameters", LargeBinary),
     Column("key", Text),
     Column("approval", String(63)),
+    Column("escalation", String(63)),  # the approval that a policy asked for
     Column("actor", String(255)),
     Column("run", String(63)),
     Column("owner", String(64)),
@@ -345,6 +346,7 @@ runs = Table(
     Column("parameters", LargeBinary),
     Column("actor", String(255)),
     Column("approval", String(63)),
+    Column("escalation", String(63)),
     Column("scheduled_for", Instant, nullable=False),
     Column("previous", Instant),
     Column("created_at", Instant, nullable=False),
@@ -430,6 +432,8 @@ approvals = Table(
     Column("gate", String(16), nullable=False),
     Column("state", Word(16), _one_of("state", ApprovalState), nullable=False),
     Column("digest", String(80), nullable=False),
+    Column("policy", Text),  # `Kind namespace/name` of the policy whose rule asks
+    Column("rule", String(63)),
     Column("scheduled_for", Instant, nullable=False),
     Column("required", Integer, nullable=False),
     Column("allow_self", Boolean, nullable=False),

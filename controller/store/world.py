@@ -42,15 +42,15 @@ class Board:
         self.waiters: list[Waiter] = dispatches.waiters(tx, {pool_key(key): len(batch) + 1 for key in wanted})
         self.key_holders = dispatches.key_holders(tx, keys, now)
 
-    def facts(self, dispatch: Dispatch, job: Job) -> Facts:
-        """The world as this dispatch sees it now."""
+    def facts(self, dispatch: Dispatch, job: Job, digest: str) -> Facts:
+        """The world as this dispatch sees it now. `digest` is what an approval has to be about."""
         others = [w for w in self.waiting.get(job.id, ()) if w.id != dispatch.id]
         resolved = parameters.resolve(job.spec.parameters, dispatch.parameters)
         return Facts(
             now=self._now,
             dispatch=dispatch,
             spec=job.spec,
-            effective_digest=job.effective_digest,
+            effective_digest=digest,
             hold=job.hold,
             live=self.live.get(job.id, 0),
             ahead=any(goes_first(other, dispatch) for other in others),

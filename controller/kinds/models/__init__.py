@@ -17,6 +17,15 @@ from controller.kinds.models.notification_target import (
 from controller.kinds.models.resource_pool import ClusterResourcePoolSpec, ResourcePoolSpec, ResourcePoolStatus
 from controller.kinds.models.run_request import RunRequestSpec, RunRequestStatus
 from controller.kinds.models.scheduled_job import ScheduledJobSpec, ScheduledJobStatus
+from controller.kinds.models.trust import (
+    AuthorizationPolicySpec,
+    ClusterAuthorizationPolicySpec,
+    ClusterTrustContractSpec,
+    CredentialPolicySpec,
+    IdentityProfileSpec,
+    TrustContractSpec,
+    TrustStatus,
+)
 
 MODELS: Mapping[str, tuple[type[Model], type[Status]]] = {
     "ScheduledJob": (ScheduledJobSpec, ScheduledJobStatus),
@@ -26,4 +35,10 @@ MODELS: Mapping[str, tuple[type[Model], type[Status]]] = {
     "ClusterResourcePool": (ClusterResourcePoolSpec, ResourcePoolStatus),
     "NotificationTarget": (NotificationTargetSpec, NotificationTargetStatus),
     "ClusterNotificationTarget": (ClusterNotificationTargetSpec, NotificationTargetStatus),
+    "IdentityProfile": (IdentityProfileSpec, TrustStatus),
+    "CredentialPolicy": (CredentialPolicySpec, TrustStatus),
+    "TrustContract": (TrustContractSpec, TrustStatus),
+    "ClusterTrustContract": (ClusterTrustContractSpec, TrustStatus),
+    "AuthorizationPolicy": (AuthorizationPolicySpec, TrustStatus),
+    "ClusterAuthorizationPolicy": (ClusterAuthorizationPolicySpec, TrustStatus),
 }

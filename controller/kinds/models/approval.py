@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from controller.kinds.models.base import Instant, Model, ParameterName, UserName
+from controller.kinds.models.base import Instant, Model, Name, ParameterName, UserName
 from controller.kinds.models.meta import JobRef, Status
 
 
@@ -17,6 +17,14 @@ class Decision(Model):
     reason: str = Field("", max_length=1024, description="Why, in their words.")
 
 
+class PolicyRef(Model):
+    """Names the policy and the rule that asks."""
+
+    kind: Literal["AuthorizationPolicy", "ClusterAuthorizationPolicy"] = Field(description="Kind of the policy.")
+    name: Name = Field(description="Name of the policy.")
+    rule: Name = Field(description="Name of the rule.")
+
+
 class ApprovalSpec(Model):
     """What is asked, and what people answered. All but `decisions` never changes."""
 
@@ -24,9 +32,11 @@ class ApprovalSpec(Model):
     dispatch: str = Field(
         min_length=1, max_length=128, description="The dispatch that waits; the answer counts for no other."
     )
-    gate: Literal["Approval"] = Field(
-        "Approval", description="Which gate asks: `Approval` is the one that the job itself declares."
+    gate: Literal["Approval", "Escalation"] = Field(
+        "Approval",
+        description="Which gate asks: `Approval` is the one that the job itself declares, `Escalation` a rule of a policy that governs it.",
     )
+    policy_ref: PolicyRef | None = Field(None, description="With the gate `Escalation`: the policy whose rule asks.")
     digest: str = Field(
         min_length=1,
         max_length=128,

@@ -37,14 +37,16 @@ from controller.kinds.models.target import (
     ShellTarget,
     WatchdogTarget,
 )
+from controller.kinds.models.trust import Trusting
 
 
-class ScheduledJobSpec(Model):
+class ScheduledJobSpec(Trusting):
     """When the job runs, what it runs, and under which limits."""
 
     unions: ClassVar[tuple[Rule, ...]] = (
         exactly_one("shell", "exec", "pod", "watchdog"),
         at_most_one("schedule", "trigger"),
+        *Trusting.unions,
     )
 
     description: str = Field("", max_length=1024, description="What the job is for, in your words.")

@@ -54,7 +54,8 @@ def _object(schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:
         return st.dictionaries(keys, valid(schema["additionalProperties"]), max_size=2)
     properties = {name: valid(inner) for name, inner in schema["properties"].items()}
     groups = [[option["required"][0] for option in schema["oneOf"]]] if "oneOf" in schema else []
-    excluded = [pair["required"] for pair in schema.get("not", {}).get("anyOf", ())]
+    unions = (schema, *schema.get("allOf", ()))
+    excluded = [pair["required"] for one in unions for pair in one.get("not", {}).get("anyOf", ())]
     choice = st.tuples(*(st.sampled_from(group) for group in groups))
     return choice.flatmap(lambda chosen: _with(properties, schema.get("required", ()), groups, chosen, excluded))
 

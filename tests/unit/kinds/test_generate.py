@@ -159,6 +159,9 @@ def test_unions_and_immutability_are_cel_in_crds() -> None:
     assert [rule["rule"] for rule in spec["x-kubernetes-validations"]] == [
         "[has(self.shell), has(self.exec), has(self.pod), has(self.watchdog)].filter(given, given).size() == 1",
         "[has(self.schedule), has(self.trigger)].filter(given, given).size() <= 1",
+        "[has(self.identity), has(self.identityRef)].filter(given, given).size() <= 1",
+        "[has(self.credentialPolicy), has(self.credentialPolicyRef)].filter(given, given).size() <= 1",
+        "[has(self.trustContract), has(self.trustContractRef)].filter(given, given).size() <= 1",
     ]
     request = root_of(CRDS["crds/jobwarden.dev_runrequests.yaml"])["properties"]["spec"]
     assert [rule["rule"] for rule in request["x-kubernetes-validations"]] == ["self == oldSelf"]

@@ -1,0 +1,111 @@
+"""Step 8: what governs a dispatch is gathered, the gates decide, and a refusal is recorded as a run that never started.
+
+`judge` asks for every dispatch that all guards allow. Invariant: where nothing governs and the job says nothing of trust, nothing is read.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import msgspec
+
+from controller.base import ids
+from controller.domain.governors import Governors, governing
+from controller.domain.job import NotificationEvent
+from controller.domain.records import Approval, Dispatch, Job, LastRun, OutboxItem, Run
+from controller.domain.states import ApprovalState, Cause, RunState
+from controller.finalise import tell
+from controller.finalise.facts import JobChange
+from controller.gates import pipeline
+from controller.gates.facts import Answer, Escalated, Refused
+from controller.store.grants import Testimony
+from controller.store.store import Tx
+
+ESCALATION = "Escalation"
+
+
+class Trust:
+    """The gates for one batch."""
+
+    def __init__(self, tx: Tx, now: datetime, batch: Sequence[tuple[Dispatch, Job]], governors: Governors) -> None:
+        self._now = now
+        self._governed = {job.id: governing(job.spec.trust, job.namespace, job.labels, governors) for _, job in batch}
+        looked_at = [(dispatch, job) for dispatch, job in batch if self._governed[job.id] is not None]
+        self._testimony = (
+            Testimony(tx, [dispatch for dispatch, _ in looked_at], {job.source for _, job in looked_at})
+            if looked_at
+            else None
+        )
+
+    def digest(self, job: Job) -> str:
+        """What people approve: the job with everything that governs it."""
+        governed = self._governed[job.id]
+        return governed.digest(job.effective_digest) if governed is not None else job.effective_digest
+
+    def decide(self, dispatch: Dispatch, job: Job) -> Answer | None:
+        """What the gates say; None: there is nothing to say."""
+        governed = self._governed[job.id]
+        if governed is None or self._testimony is None:
+            return None
+        return pipeline.decide(self._testimony.facts(dispatch, job, governed, self._now))
+
+
+def denied(run: Run, refused: Refused, now: datetime) -> Run:
+    """The run that was refused: ended as it is written. Pure."""
+    return msgspec.structs.replace(
+        run,
+        state=RunState.Denied,
+        reason=refused.reason,
+        message=refused.message,
+        started_at=None,
+        finished_at=now,
+        owner=None,
+        host=None,
+        grant=refused.grant,
+    )
+
+
+def change_of(job: Job, run: Run, now: datetime) -> JobChange:
+    """What a refusal means for its job: one more failure, and never another attempt (design 03, "What each end causes"). Pure."""
+    return JobChange(
+        last_run=LastRun(run.name, run.state, run.reason, None, None, now),
+        consecutive_errors=job.consecutive_errors + 1,
+        healthy=False,
+        last_success_at=job.last_success_at,
+        alert_episode=job.alert_episode,
+    )
+
+
+def told(job: Job, run: Run, now: datetime, new_id: Callable[[datetime], str]) -> tuple[OutboxItem, ...]:
+    """Who hears of a refusal. Pure, but for the ids."""
+    if not job.spec.notifications:
+        return ()
+    notice = tell.of_run(NotificationEvent.Denied, run, job.spec.description, now, job.consecutive_errors + 1)
+    return tell.items(job.spec, notice, run.name, now, new_id)
+
+
+def question(dispatch: Dispatch, job: Job, asked: Escalated, now: datetime) -> Approval:
+    """What people are asked when a policy escalates: its rule says how many, who and how long, and nobody's silence is a yes. Pure."""
+    expires_at = now + asked.rule.timeout
+    schedule = job.spec.schedule
+    if dispatch.cause is Cause.Schedule and schedule is not None and schedule.starting_deadline is not None:
+        expires_at = min(expires_at, dispatch.scheduled_for + schedule.starting_deadline)
+    return Approval(
+        name=ids.run_name(job.name, job.uid, f"escalation of {dispatch.id} asked {now.isoformat()}", dispatch.attempt),
+        namespace=job.namespace,
+        job=job.name,
+        job_id=job.id,
+        dispatch=dispatch.id,
+        gate=ESCALATION,
+        state=ApprovalState.Pending,
+        digest=asked.digest,
+        created_at=now,
+        expires_at=expires_at,
+        scheduled_for=dispatch.scheduled_for,
+        required=asked.rule.approvals,
+        allow_self=asked.rule.allow_self,
+        requested_by=dispatch.actor,
+        message=asked.message,
+        parameters=dispatch.parameters,
+        policy=asked.policy,
+        rule=asked.rule.name,
+    )

@@ -1,0 +1,98 @@
+"""Valid documents of the kinds of trust, and what a job says of trust, to the records that the gates decide over.
+
+`resolve` calls it for jobs, the store's registry of governors for the others. A default lives twice, in the schema for users and in `domain.trust`
+for us; a test holds them equal. Invariant: an identity written inside a job never carries a level.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from controller.base import durations
+from controller.domain import trust
+
+Source = Mapping[str, Any]
+
+
+def job_trust(spec: Source) -> trust.JobTrust:
+    """What the valid `spec` of a ScheduledJob says of trust. Pure."""
+    return trust.JobTrust(
+        identity=identity(spec["identity"]) if "identity" in spec else None,
+        identity_ref=_name(spec.get("identityRef")),
+        credentials=credentials(spec["credentialPolicy"]) if "credentialPolicy" in spec else None,
+        credentials_ref=_name(spec.get("credentialPolicyRef")),
+        contract=contract(spec["trustContract"]) if "trustContract" in spec else None,
+        contract_ref=_ref(spec.get("trustContractRef"), "TrustContract"),
+        authorization_ref=_ref(spec.get("authorizationPolicyRef"), "AuthorizationPolicy"),
+    )
+
+
+def identity(spec: Source) -> trust.Identity:
+    """The principal of an IdentityProfile, or of a job, whose schema has no level. Pure."""
+    subject = spec["subject"]
+    return trust.Identity(
+        subject=trust.Subject(trust.SubjectKind(subject["kind"]), subject["principal"], subject.get("runAs")),
+        scopes=tuple(spec.get("scopes", ())),
+        level=trust.TrustLevel(spec.get("trustLevel", trust.TrustLevel.Untrusted)),
+        delegation=trust.Delegation(spec.get("delegation", trust.Delegation.Nothing)),
+    )
+
+
+def credentials(spec: Source) -> trust.CredentialPolicy:
+    """A CredentialPolicy. Pure."""
+    return trust.CredentialPolicy(children=trust.Children(spec.get("children", trust.Children.Nothing)))
+
+
+def contract(spec: Source) -> trust.Contract:
+    """A TrustContract. Pure."""
+    return trust.Contract(
+        required=trust.TrustLevel(spec.get("requiredTrustLevel", trust.TrustLevel.Untrusted)),
+        enforcement=trust.Enforcement(spec.get("enforcement", trust.Enforcement.Block)),
+        audit=trust.Detail(spec.get("audit", trust.Detail.Summary)),
+    )
+
+
+def authorization(spec: Source) -> trust.Authorization:
+    """An AuthorizationPolicy. Pure."""
+    return trust.Authorization(
+        rules=tuple(_rule(one) for one in spec["rules"]),
+        default=trust.Decision(spec.get("default", trust.Decision.Deny)),
+    )
+
+
+def match(spec: Source) -> trust.Match:
+    """What a Cluster kind binds to; without `match` it is everything. Pure."""
+    said = spec.get("match") or {}
+    return trust.Match(_selector(said.get("namespaceSelector")), _selector(said.get("jobSelector")))
+
+
+def _rule(source: Source) -> trust.Rule:
+    return trust.Rule(
+        name=source["name"],
+        condition=source["if"],
+        decision=trust.Decision(source["decision"]),
+        reason=source.get("reason", ""),
+        approvals=int(source.get("approvals", 1)),
+        allow_self=source.get("allowSelf", False),
+        timeout=durations.parse(source["timeout"]) if "timeout" in source else timedelta(hours=24),
+    )
+
+
+def _selector(source: Source | None) -> trust.Selector:
+    said = source or {}
+    labels = (
+        trust.Requirement(key, trust.Operator.In, (value,)) for key, value in (said.get("matchLabels") or {}).items()
+    )
+    expressions = (
+        trust.Requirement(one["key"], trust.Operator(one["operator"]), tuple(one.get("values", ())))
+        for one in said.get("matchExpressions", ())
+    )
+    return trust.Selector((*labels, *expressions))
+
+
+def _name(source: Source | None) -> str | None:
+    return source["name"] if source else None
+
+
+def _ref(source: Source | None, default_kind: str) -> trust.Ref | None:
+    return trust.Ref(source["name"], source.get("kind", default_kind)) if source else None

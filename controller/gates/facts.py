@@ -1,0 +1,75 @@
+"""Everything that the gates look at, gathered in one transaction and frozen, and what they answer."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+
+from controller.domain.governors import Governed
+from controller.domain.records import Approval, Dispatch
+from controller.domain.trust import Grant, Rule
+
+
+class Parent(msgspec.Struct, frozen=True):
+    """A run that triggered this one. `grant` None: nothing governed it; `known` False: its row is gone."""
+
+    run: str
+    job: str
+    grant: Grant | None = None
+    known: bool = True
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where the job's document comes from."""
+
+    source: str
+    revision: str | None = None
+
+
+class TrustFacts(msgspec.Struct, frozen=True):
+    """One dispatch that is about to open, and what governs it. `effective_digest` is the job's own."""
+
+    now: datetime
+    dispatch: Dispatch
+    governed: Governed
+    effective_digest: str
+    labels: Mapping[str, str] = {}
+    target: str = ""
+    executor: str = ""
+    time_zone: str = "UTC"
+    parents: tuple[Parent, ...] = ()
+    origin: Origin = Origin("")
+    escalation: Approval | None = None
+
+
+class Granted(msgspec.Struct, frozen=True):
+    """Open the run under this grant."""
+
+    grant: Grant
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """Record the run as Denied, under the grant that shows why."""
+
+    grant: Grant
+    reason: str
+    message: str
+
+
+class Escalated(msgspec.Struct, frozen=True):
+    """Ask people, as this rule of this policy says; `digest` is what they decide about."""
+
+    digest: str
+    policy: str
+    rule: Rule
+    message: str
+
+
+class Withheld(msgspec.Struct, frozen=True):
+    """Not now: what governs the job is not wholly known."""
+
+    reason: str
+    message: str
+
+
+Answer = Granted | Refused | Escalated | Withheld

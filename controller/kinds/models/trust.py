@@ -1,0 +1,271 @@
+"""The kinds of trust: who a run is, what credentials it gets, what it must satisfy, who decides. Each is named by jobs, or binds to them by `match`."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from controller.kinds.models.base import (
+    AbsolutePath,
+    Duration,
+    Model,
+    Name,
+    Rule,
+    at_most_one,
+    list_of,
+)
+from controller.kinds.models.meta import LabelKey, LabelValue, Status
+
+TrustLevel = Literal["Untrusted", "Restricted", "Supervised", "Autonomous"]
+Scope = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[!#-\[\]-~]+$")]  # RFC 6749, section 3.3
+Principal = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[!-~]([ -~]*[!-~])?$")]
+Host = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=253,
+        pattern=r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*(:[0-9]{1,5})?$",
+    ),
+]
+Money = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,8})(\.[0-9]{1,4})?$", max_length=14)]
+
+
+class SelectorRequirement(Model):
+    """One requirement on a label."""
+
+    key: LabelKey = Field(description="The label.")
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"] = Field(description="How its value is compared.")
+    values: list[LabelValue] = Field(
+        default=[],
+        max_length=64,
+        description="Values for In and NotIn; none for the others.",
+        json_schema_extra=list_of(""),
+    )
+
+
+class LabelSelector(Model):
+    """Labels that must be so; all requirements must hold, and an empty selector matches everything."""
+
+    match_labels: dict[LabelKey, LabelValue] | None = Field(None, max_length=64, description="Labels and their values.")
+    match_expressions: list[SelectorRequirement] = Field(default=[], max_length=64, description="Further requirements.")
+
+
+class Match(Model):
+    """Which jobs are governed; both selectors must match."""
+
+    namespace_selector: LabelSelector | None = Field(
+        None, description="Labels of the namespace. In files the only one is `kubernetes.io/metadata.name`."
+    )
+    job_selector: LabelSelector | None = Field(None, description="Labels of the ScheduledJob.")
+
+
+class Subject(Model):
+    """Who acts."""
+
+    kind: Literal["Agent", "Service", "Workload", "User", "Composite", "DelegatedAgent"] = Field(
+        description="What the principal is."
+    )
+    principal: Principal = Field(
+        description="Its name where it is known: a SPIFFE ID, a subject of OIDC, a service account, a user."
+    )
+    run_as: Principal | None = Field(
+        None, description="The account that the work is done under, for rules and evidence."
+    )
+
+
+class IdentityProfileSpec(Model):
+    """A principal that runs act as."""
+
+    subject: Subject = Field(description="Who acts.")
+    scopes: list[Scope] = Field(
+        default=[],
+        max_length=64,
+        description="What the principal may do, in the words of OAuth scopes.",
+        json_schema_extra=list_of(""),
+    )
+    trust_level: TrustLevel = Field(
+        "Untrusted",
+        description="How far it is trusted. Who may write IdentityProfiles grants it; an identity written inside a job stays `Untrusted`.",
+    )
+    delegation: Literal["None", "OnBehalfOf", "Impersonation"] = Field(
+        "None", description="Whether it acts for somebody else, as RFC 8693 tells the two apart."
+    )
+
+
+class InlineIdentity(Model):
+    """A principal written inside a job. It is `Untrusted`, whatever it says of itself."""
+
+    subject: Subject = Field(description="Who acts.")
+    scopes: list[Scope] = Field(
+        default=[],
+        max_length=64,
+        description="What the principal may do, in the words of OAuth scopes.",
+        json_schema_extra=list_of(""),
+    )
+    delegation: Literal["None", "OnBehalfOf", "Impersonation"] = Field(
+        "None", description="Whether it acts for somebody else, as RFC 8693 tells the two apart."
+    )
+
+
+class CredentialPolicySpec(Model):
+    """What the runs that a run triggers get of its identity."""
+
+    children: Literal["None", "Inherit", "Downscope", "Independent"] = Field(
+        "None",
+        description="What runs that are triggered by a run get: `None` no identity at all, `Inherit` the same one, `Downscope` a narrower one from its "
+        "provider, `Independent` their own, if it is trusted no further than the run that triggered them.",
+    )
+
+
+class Paths(Model):
+    """Parts of the file system."""
+
+    read: list[AbsolutePath] = Field(
+        default=[], max_length=64, description="What may be read.", json_schema_extra=list_of("")
+    )
+    write: list[AbsolutePath] = Field(
+        default=[], max_length=64, description="What may be read and written.", json_schema_extra=list_of("")
+    )
+
+
+class Network(Model):
+    """What can be reached."""
+
+    mode: Literal["Unrestricted", "Restricted", "None"] = Field(
+        "Unrestricted", description="Everything, only `hosts`, or nothing."
+    )
+    hosts: list[Host] = Field(
+        default=[],
+        max_length=64,
+        description="Names that may be reached with `Restricted`, `*.example.com` for all below one; with a port, only that one.",
+        json_schema_extra=list_of(""),
+    )
+
+
+class Box(Model):
+    """What a run may see and reach while it runs."""
+
+    enforcement: Literal["Warn", "Block"] = Field(
+        "Block",
+        description="What happens where something of it cannot be enforced: `Block` refuses the run, `Warn` tells.",
+    )
+    profile: Literal["None", "Restricted", "Isolated"] = Field(
+        "None",
+        description="`Restricted`: own user, no capabilities, read-only system, private home and /tmp, system calls filtered; `Isolated`: processes of "
+        "its own and no network besides.",
+    )
+    paths: Paths | None = Field(None, description="What it may read and write besides what the profile gives.")
+    network: Network | None = Field(None, description="What it may reach.")
+
+
+class TrustContractSpec(Model):
+    """What a run must satisfy before it opens, and while it runs."""
+
+    required_trust_level: TrustLevel = Field(
+        "Untrusted", description="The lowest level that the identity of a run may have."
+    )
+    enforcement: Literal["None", "Warn", "Block"] = Field(
+        "Block", description="What happens to a run of a lower level: `Block` refuses it, `Warn` tells, `None` records."
+    )
+    audit: Literal["None", "Summary", "Full"] = Field(
+        "Summary", description="How much of each decision is recorded with the run."
+    )
+
+
+class ClusterTrustContractSpec(TrustContractSpec):
+    """What runs must satisfy wherever it matches, whether or not their jobs name it."""
+
+    match: Match | None = Field(None, description="Which jobs it binds; absent: all.")
+
+
+class AuthorizationRule(Model):
+    """One rule."""
+
+    name: Name = Field(description="Name of the rule, as decisions show it.")
+    if_: str = Field(
+        alias="if",
+        min_length=1,
+        max_length=4096,
+        description="A condition in CEL over `job`, `identity`, `trust`, `request`, `parents`, `source` and `time`. One that fails denies.",
+    )
+    decision: Literal["Permit", "Deny", "Escalate"] = Field(
+        description="What follows where the condition holds. Over all rules `Deny` beats `Escalate` beats `Permit`."
+    )
+    reason: str = Field("", max_length=512, description="Why, for people.")
+    approvals: int = Field(1, ge=1, le=5, description="With `Escalate`: how many different people must approve.")
+    allow_self: bool = Field(
+        default=False, description="With `Escalate`: whether the person who asked for a run may approve it."
+    )
+    timeout: Duration = Field("24h", description="With `Escalate`: how long to wait; then the run is rejected.")
+
+
+class AuthorizationPolicySpec(Model):
+    """Who may run, by rules."""
+
+    rules: list[AuthorizationRule] = Field(
+        min_length=1, max_length=64, description="All of them are asked.", json_schema_extra=list_of("name")
+    )
+    default: Literal["Permit", "Deny"] = Field("Deny", description="What holds where no rule does.")
+
+
+class ClusterAuthorizationPolicySpec(AuthorizationPolicySpec):
+    """Who may run wherever it matches, whether or not the jobs name it."""
+
+    match: Match | None = Field(None, description="Which jobs it governs; absent: all.")
+
+
+class IdentityProfileRef(Model):
+    """Names an IdentityProfile of the job's namespace."""
+
+    name: Name = Field(description="Name of the IdentityProfile.")
+
+
+class CredentialPolicyRef(Model):
+    """Names a CredentialPolicy of the job's namespace."""
+
+    name: Name = Field(description="Name of the CredentialPolicy.")
+
+
+class TrustContractRef(Model):
+    """Names a contract."""
+
+    name: Name = Field(description="Name of the contract.")
+    kind: Literal["TrustContract", "ClusterTrustContract"] = Field(
+        "TrustContract", description="`TrustContract` is looked up in the job's own namespace."
+    )
+
+
+class AuthorizationPolicyRef(Model):
+    """Names a policy."""
+
+    name: Name = Field(description="Name of the policy.")
+    kind: Literal["AuthorizationPolicy", "ClusterAuthorizationPolicy"] = Field(
+        "AuthorizationPolicy", description="`AuthorizationPolicy` is looked up in the job's own namespace."
+    )
+
+
+class Trusting(Model):
+    """What a job says of trust."""
+
+    unions: ClassVar[tuple[Rule, ...]] = (
+        at_most_one("identity", "identityRef"),
+        at_most_one("credentialPolicy", "credentialPolicyRef"),
+        at_most_one("trustContract", "trustContractRef"),
+    )
+
+    identity_ref: IdentityProfileRef | None = Field(None, description="Who its runs are.")
+    identity: InlineIdentity | None = Field(
+        None, description="Who its runs are, written here. Such an identity is never trusted further than `Untrusted`."
+    )
+    credential_policy_ref: CredentialPolicyRef | None = Field(
+        None, description="What the runs that its runs trigger get of their identity."
+    )
+    credential_policy: CredentialPolicySpec | None = Field(None, description="The same, written here.")
+    trust_contract_ref: TrustContractRef | None = Field(None, description="What its runs must satisfy.")
+    trust_contract: TrustContractSpec | None = Field(None, description="The same, written here.")
+    authorization_policy_ref: AuthorizationPolicyRef | None = Field(
+        None, description="Who decides whether its runs may open, besides the Cluster policies that match it."
+    )
+
+
+class TrustStatus(Status):
+    """How the document stands."""
