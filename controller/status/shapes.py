@@ -133,6 +133,7 @@ def approval(record: Approval) -> Shape:
             "jobRef": {"name": record.job},
             "dispatch": record.dispatch,
             "gate": record.gate,
+            "policyRef": _policy(record),
             "digest": record.digest,
             "parameters": dict(record.parameters),
             "scheduledFor": rfc3339(record.scheduled_for),
@@ -157,6 +158,14 @@ def approval(record: Approval) -> Shape:
             "decidedAt": maybe(record.decided_at),
         },
     }
+
+
+def _policy(record: Approval) -> Shape | None:
+    """The policy and the rule that ask; None where the job itself does."""
+    if record.policy is None:
+        return None
+    kind, _, name = record.policy.partition(" ")
+    return {"kind": kind, "name": name.rpartition("/")[2], "rule": record.rule}
 
 
 def source(facts: SourceFacts) -> Shape:

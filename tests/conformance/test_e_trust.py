@@ -1,0 +1,265 @@
+"""Cases E: who a run is, what it must satisfy, who decides."""
+
+from typing import Any
+
+import pytest
+
+from tests.conformance.asking import assert_refused, states, told
+from tests.harness import Receiver, Warden, job, webhook
+from tests.harness.manifests import Document, child, document
+
+LEVELS = ("Untrusted", "Restricted", "Supervised", "Autonomous")
+
+
+def profile(name: str, level: str) -> Document:
+    """A principal of this level."""
+    return document(
+        "IdentityProfile", name, {"subject": {"kind": "Service", "principal": f"svc/{name}"}, "trustLevel": level}
+    )
+
+
+def contract(name: str, level: str, **spec: Any) -> Document:
+    """A contract that asks for this level."""
+    return document("TrustContract", name, {"requiredTrustLevel": level, **spec})
+
+
+def policy(name: str, *rules: Document, **spec: Any) -> Document:
+    """Rules."""
+    return document("AuthorizationPolicy", name, {"rules": list(rules), **spec})
+
+
+def rule(condition: str, decision: str, name: str = "rule", **more: Any) -> Document:
+    """One rule."""
+    return {"name": name, "if": condition, "decision": decision, **more}
+
+
+def decided(warden: Warden, run: Document) -> Document:
+    """What `trust explain` says of a run."""
+    found: Document = warden.cli("trust", "explain", run["metadata"]["name"], "-o", "json").json["status"]
+    return found
+
+
+def ran(warden: Warden, name: str) -> Document:
+    """The first run of a job that is triggered now."""
+    warden.trigger(name)
+    return warden.wait_for(
+        lambda: [one for one in warden.runs(name) if one["status"]["state"] != "Running"], f"a run of {name}"
+    )[0]
+
+
+@pytest.mark.parametrize("enforcement", ["None", "Warn", "Block"])
+def test_S082_a_level_that_is_too_low_is_permitted_warned_of_or_refused(warden: Warden, enforcement: str) -> None:
+    """As the contract's enforcement says; the exact level and everything above it is enough."""
+    warden.write(
+        "all",
+        contract("strict", "Supervised", enforcement=enforcement),
+        *(profile(level.lower(), level) for level in LEVELS),
+        *(
+            job(
+                f"as-{level.lower()}",
+                identityRef={"name": level.lower()},
+                trustContractRef={"name": "strict"},
+            )
+            for level in LEVELS
+        ),
+    )
+    warden.start(applied=("as-untrusted", "as-autonomous"))
+    low = {"None": ("Succeeded", "Permit"), "Warn": ("Succeeded", "Warn"), "Block": ("Denied", "Deny")}[enforcement]
+    for level in LEVELS:
+        run = ran(warden, f"as-{level.lower()}")
+        [said] = [one for one in decided(warden, run)["outcomes"] if one["gate"] == "Contract"]
+        expected = ("Succeeded", "Permit") if level in ("Supervised", "Autonomous") else low
+        assert (run["status"]["state"], said["decision"]) == expected, level
+
+
+def test_S083_words_for_enforcement_that_nobody_knows_are_refused(warden: Warden) -> None:
+    """`advisory` and `strict` are errors that name what is allowed."""
+    for word in ("advisory", "strict"):
+        assert_refused(warden, contract("c", "Supervised", enforcement=word), "/spec/enforcement", "None, Warn, Block")
+
+
+def test_S085_a_level_that_nobody_knows_is_refused(warden: Warden) -> None:
+    """It is not compared with anything."""
+    for odd in (contract("c", "Superhuman"), profile("p", "Superhuman")):
+        assert_refused(warden, odd, "Untrusted, Restricted, Supervised, Autonomous")
+
+
+def test_S088_a_policy_that_does_not_exist_holds_the_job_until_it_does(warden: Warden) -> None:
+    """A reference is never taken for a permission."""
+    warden.write("job", job("gated", authorizationPolicyRef={"name": "people"}))
+    warden.start(applied=("gated",))
+    assert warden.condition("gated", "Ready")["reason"] == "ReferenceNotFound"
+    warden.write("policy", policy("people", rule("true", "Permit")))
+    warden.wait_for(lambda: warden.condition("gated", "Ready")["status"] == "True", "the job to be ready")
+    assert ran(warden, "gated")["status"]["state"] == "Succeeded"
+
+
+def test_S089_a_rule_that_fails_denies_and_a_decision_that_nobody_knows_is_refused(warden: Warden) -> None:
+    """`allow` is an error of the document; a rule that cannot be evaluated is a refusal that says so."""
+    warden.write(
+        "all",
+        policy("words", rule("true", "allow")),
+        policy("broken", rule('job.labels["team"] == "a"', "Permit"), default="Permit"),
+        job("gated", authorizationPolicyRef={"name": "broken"}),
+    )
+    warden.start(applied=("gated",))
+    assert "Permit, Deny, Escalate" in warden.cli("validate", str(warden.manifests)).text
+    run = ran(warden, "gated")
+    assert (run["status"]["state"], run["status"]["reason"]) == ("Denied", "RuleFailed")
+
+
+def test_S091_no_rule_permits_what_a_contract_refuses(warden: Warden) -> None:
+    """Contracts come first, and nothing lets authorization look away from them."""
+    warden.write(
+        "all",
+        contract("strict", "Supervised"),
+        policy("open", rule("true", "Permit")),
+        job("gated", trustContractRef={"name": "strict"}, authorizationPolicyRef={"name": "open"}),
+    )
+    warden.start(applied=("gated",))
+    assert ran(warden, "gated")["status"]["reason"] == "TrustInsufficient"
+
+
+def test_S092_a_refusal_is_recorded_and_causes_nothing(warden: Warden, receiver: Receiver) -> None:
+    """No retry, no children, no key kept; whoever waited behind it goes on, and whoever wants to know is told."""
+    warden.write(
+        "all",
+        webhook("team", receiver.url("/team")),
+        contract("strict", "Supervised"),
+        job(
+            "refused",
+            trustContractRef={"name": "strict"},
+            retry={"limit": 3, "backoff": {"initial": "1s"}},
+            concurrency={"policy": "Queue"},
+            notifications=[{"events": ["Denied"], "targetRef": {"name": "team"}}],
+        ),
+        child("after", "refused", when="Finished"),
+    )
+    warden.start(applied=("refused", "after"))
+    for _ in range(2):
+        warden.trigger("refused", "--key", "same").ok()
+    warden.wait_for(lambda: len(warden.runs("refused")) == 2, "both to be refused")
+    assert states(warden.runs("refused")) == ["Denied", "Denied"]
+    assert [one["reason"] for one in decided(warden, warden.runs("refused")[0])["outcomes"]] == [
+        "NoIdentity",
+        "TrustInsufficient",
+    ]
+    assert warden.queue("refused") == []
+    assert warden.runs("after") == []
+    assert warden.job("refused")["status"]["consecutiveErrors"] == 2
+    assert warden.condition("refused", "Healthy")["status"] == "False"
+    warden.wait_for(lambda: len(told(receiver, "/team")) == 2, "the messages")
+
+
+def test_S094_an_identity_that_cannot_be_read_is_an_error_of_the_document(warden: Warden) -> None:
+    """With the place of every mistake, whatever the job runs."""
+    odd = {"subject": {"kind": "Ghost"}}
+    assert_refused(warden, job("odd", identity=odd), "/spec/identity/subject/kind", "/spec/identity/subject/principal")
+
+
+def test_S095_a_job_says_who_it_is_once_and_not_how_far_it_is_trusted(warden: Warden) -> None:
+    """A level inside a job is refused, and so are an identity and a reference to one."""
+    inline = {"subject": {"kind": "User", "principal": "root"}}
+    assert_refused(warden, job("loud", identity={**inline, "trustLevel": "Autonomous"}), "/spec/identity/trustLevel")
+    assert_refused(warden, job("both", identity=inline, identityRef={"name": "x"}), "identity, identityRef")
+
+
+def test_an_identity_written_inside_a_job_is_untrusted(warden: Warden) -> None:
+    """Nobody vouches for oneself."""
+    warden.write(
+        "all",
+        contract("low", "Restricted"),
+        job("self", identity={"subject": {"kind": "User", "principal": "root"}}, trustContractRef={"name": "low"}),
+    )
+    warden.start(applied=("self",))
+    assert ran(warden, "self")["status"]["reason"] == "TrustInsufficient"
+
+
+def test_a_cluster_contract_binds_jobs_that_do_not_name_it(warden: Warden) -> None:
+    """By labels; the governed do not choose their governor."""
+    bound = document(
+        "ClusterTrustContract",
+        "production",
+        {"requiredTrustLevel": "Restricted", "match": {"jobSelector": {"matchLabels": {"tier": "production"}}}},
+    )
+    warden.write("all", bound, job("bound", metadata={"labels": {"tier": "production"}}), job("free"))
+    warden.start(applied=("bound", "free"))
+    assert ran(warden, "bound")["status"]["state"] == "Denied"
+    assert ran(warden, "free")["status"]["state"] == "Succeeded"
+
+
+def test_a_cluster_contract_that_is_not_valid_holds_what_it_might_bind(warden: Warden) -> None:
+    """Until it is valid, or has a last good version; nothing is refused for good."""
+    bound = document("ClusterTrustContract", "production", {"requiredTrustLevel": "Superhuman"})
+    warden.write("governor", bound)
+    warden.write("job", job("any"))
+    warden.start(applied=("any",))
+    warden.trigger("any").ok()
+    [waiting] = warden.wait_for(
+        lambda: [one for one in warden.queue("any") if one["status"]["reason"] == "GovernorInvalid"], "it to be held"
+    )
+    assert "ClusterTrustContract production" in waiting["status"]["message"]
+    bound["spec"]["requiredTrustLevel"] = "Untrusted"
+    warden.write("governor", bound)
+    warden.wait_run("any", "Succeeded")
+
+
+def test_an_escalation_runs_once_a_second_person_has_agreed_to_exactly_that(warden: Warden) -> None:
+    """Not by whoever asked for it; and not any more once the policy says something else."""
+    escalate = rule('request.cause == "Manual"', "Escalate", reason="by hand")
+    warden.write("policy", policy("people", escalate, default="Permit"))
+    warden.write("job", job("gated", authorizationPolicyRef={"name": "people"}))
+    warden.start(applied=("gated",))
+    warden.trigger("gated").ok()
+    [asked] = warden.wait_for(lambda: warden.approvals("gated"), "an approval")
+    assert asked["spec"]["gate"] == "Escalation"
+    assert asked["spec"]["policyRef"] == {"kind": "AuthorizationPolicy", "name": "people", "rule": "rule"}
+    refused = warden.cli("approve", asked["metadata"]["name"])
+    assert refused.code == 1
+    assert "somebody else" in refused.err
+    assert warden.runs("gated") == []
+    escalate["allowSelf"] = True
+    warden.write("policy", policy("people", escalate, default="Permit"))
+    warden.cli("reject", asked["metadata"]["name"]).ok()
+    warden.wait_for(lambda: warden.queue("gated") == [], "the dispatch to end")
+    warden.wait_for(lambda: "allowSelf" in warden.cli("get", "policies", "people", "-o", "json").out, "the new policy")
+    warden.trigger("gated").ok()
+    again = warden.wait_for(
+        lambda: [one for one in warden.approvals("gated") if one["status"]["state"] == "Pending"], "another approval"
+    )[0]
+    assert again["spec"]["digest"] != asked["spec"]["digest"]
+    warden.cli("approve", again["metadata"]["name"]).ok()
+    run = warden.wait_run("gated", "Succeeded")[0]
+    assert decided(warden, run)["outcomes"][-1]["reason"] == "EscalationApproved"
+
+
+def test_a_policy_edited_between_approval_and_run_asks_again(warden: Warden) -> None:
+    """A yes to one policy is none to another: here a full pool keeps the approved run from opening at once."""
+    escalate = rule("true", "Escalate", allowSelf=True)
+    warden.write("pool", document("ResourcePool", "one", {"slots": 1}))
+    warden.write("policy", policy("people", escalate))
+    pools = {"pools": [{"name": "one"}]}
+    warden.write(
+        "jobs",
+        job("holder", f"while [ ! -e {warden.work}/go ]; do sleep 0.1; done", concurrency=pools),
+        job("gated", authorizationPolicyRef={"name": "people"}, concurrency=pools),
+    )
+    warden.start(applied=("holder", "gated"))
+    warden.trigger("gated").ok()
+    [asked] = warden.wait_for(lambda: warden.approvals("gated"), "an approval")
+    warden.trigger("holder").ok()
+    warden.wait_run("holder", "Running")
+    warden.cli("approve", asked["metadata"]["name"]).ok()
+    warden.wait_for(
+        lambda: [one for one in warden.queue("gated") if one["status"]["reason"] == "PoolFull"],
+        "it to wait for the pool",
+    )
+    warden.write("policy", policy("people", {**escalate, "reason": "it is another policy now"}))
+    warden.wait_for(
+        lambda: "another policy" in warden.cli("get", "policies", "people", "-o", "json").out, "the policy to be read"
+    )
+    (warden.work / "go").touch()
+    warden.wait_for(
+        lambda: [one for one in warden.approvals("gated") if one["status"]["state"] == "Pending"], "another question"
+    )
+    assert warden.runs("gated") == []

@@ -1,0 +1,69 @@
+"""Cases F: what the runs that a run triggers get of it."""
+
+from tests.conformance.test_e_trust import contract, decided, policy, profile, rule
+from tests.harness import Warden, job
+from tests.harness.manifests import Document, child, document
+
+
+def gives(name: str, children: str) -> Document:
+    """A credential policy that says what children get."""
+    return document("CredentialPolicy", name, {"children": children})
+
+
+def test_S097_a_child_that_is_given_nothing_is_nobody(warden: Warden) -> None:
+    """Although it declares an identity: a policy that wants one refuses it, a contract that wants a level as well."""
+    warden.write(
+        "all",
+        profile("strong", "Autonomous"),
+        contract("strict", "Supervised"),
+        policy("known", rule("identity.declared", "Permit")),
+        job("parent", identityRef={"name": "strong"}),
+        child("asked", "parent", identityRef={"name": "strong"}, authorizationPolicyRef={"name": "known"}),
+        child("bound", "parent", identityRef={"name": "strong"}, trustContractRef={"name": "strict"}),
+    )
+    warden.start(applied=("parent", "asked", "bound"))
+    warden.trigger("parent").ok()
+    for name, reason in (("asked", "DefaultDeny"), ("bound", "TrustInsufficient")):
+        [run] = warden.wait_run(name, "Denied")
+        assert run["status"]["reason"] == reason
+        assert "IdentityWithheld" in [one["reason"] for one in decided(warden, run)["outcomes"]]
+
+
+def test_S103_an_independent_child_is_trusted_no_further_than_its_parent(warden: Warden) -> None:
+    """Autonomous under supervised is refused; supervised under autonomous runs as itself."""
+    warden.write(
+        "all",
+        profile("high", "Autonomous"),
+        profile("low", "Supervised"),
+        gives("free", "Independent"),
+        job("from-low", identityRef={"name": "low"}, credentialPolicyRef={"name": "free"}),
+        job("from-high", identityRef={"name": "high"}, credentialPolicyRef={"name": "free"}),
+        child("high-under-low", "from-low", identityRef={"name": "high"}),
+        child("low-under-high", "from-high", identityRef={"name": "low"}),
+    )
+    warden.start(applied=("from-low", "from-high", "high-under-low", "low-under-high"))
+    warden.trigger("from-low").ok()
+    warden.trigger("from-high").ok()
+    assert warden.wait_run("high-under-low", "Denied")[0]["status"]["reason"] == "TrustAboveParent"
+    [run] = warden.wait_run("low-under-high", "Succeeded")
+    assert decided(warden, run)["identity"]["principal"] == "svc/low"
+
+
+def test_an_identity_is_inherited_over_as_many_links_as_pass_it_on(warden: Warden) -> None:
+    """Every link needs the word of the one before it; the first that does not pass it on ends it."""
+    inherit = {"credentialPolicyRef": {"name": "on"}}
+    warden.write(
+        "all",
+        profile("root", "Supervised"),
+        gives("on", "Inherit"),
+        contract("strict", "Supervised"),
+        job("one", identityRef={"name": "root"}, **inherit),
+        child("two", "one", trustContractRef={"name": "strict"}, **inherit),
+        child("three", "two", trustContractRef={"name": "strict"}),
+        child("four", "three", trustContractRef={"name": "strict"}),
+    )
+    warden.start(applied=("one", "two", "three", "four"))
+    warden.trigger("one").ok()
+    [run] = warden.wait_run("three", "Succeeded")
+    assert decided(warden, run)["identity"]["principal"] == "svc/root"
+    assert warden.wait_run("four", "Denied")[0]["status"]["reason"] == "TrustInsufficient"
