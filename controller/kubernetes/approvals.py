@@ -29,6 +29,7 @@ from controller.kubernetes.shelf import Body, Shelf, named, printed
 from controller.kubernetes.source import KubernetesSource
 from controller.status import conditions
 from controller.status.conditions import Condition, Verdict, no, yes
+from controller.status.shapes import policy_ref
 from controller.status.text import rfc3339, to_second
 from controller.store import approvals, serving
 from controller.store.store import Store, Tx
@@ -56,6 +57,7 @@ def spec_of(approval: Approval) -> dict[str, Any]:
         "jobRef": {"name": approval.job},
         "dispatch": approval.dispatch,
         "gate": approval.gate,
+        "policyRef": policy_ref(approval),
         "digest": approval.digest,
         "parameters": {name: _shown(value) for name, value in approval.parameters.items()} or None,
         "scheduledFor": rfc3339(approval.scheduled_for),

@@ -14,6 +14,7 @@ from controller.domain.job import ExecTarget, JobSpec, ShellTarget
 from controller.domain.reasons import Reason
 from controller.domain.records import LastRun
 from controller.domain.states import RunState
+from controller.domain.trust import Decision, Grant, TrustLevel
 from controller.status import conditions
 from controller.status.conditions import Condition, Verdict, no, sentence, yes
 from controller.status.rejection import summary
@@ -65,9 +66,24 @@ def job_status(facts: JobFacts, now: datetime) -> Status:
         "queued": facts.queued,
         "consecutiveErrors": job.consecutive_errors,
         "pendingApproval": facts.approvals[0][0] if facts.approvals else None,
+        "trust": _trust(facts.grant) if facts.grant is not None else None,
         "lastHandled": last_handled(facts.resource.requests),
     }
     return Status(settled, _within_bound(_known(value)))
+
+
+def _trust(grant: Grant) -> dict[str, Any]:
+    decisive = next((one for one in grant.outcomes if one.decision is Decision.Deny), None) or next(
+        (one for one in grant.outcomes if one.decision is Decision.Warn), None
+    )
+    identity = grant.identity
+    summary = {
+        "decision": decisive.decision.value if decisive is not None else Decision.Permit.value,
+        "reason": decisive.reason if decisive is not None else None,
+        "principal": identity.subject.principal if identity is not None else None,
+        "trustLevel": (identity.level if identity is not None else TrustLevel.Untrusted).value,
+    }
+    return _known(summary)
 
 
 def pool_status(facts: PoolFacts, now: datetime) -> Status:

@@ -133,7 +133,7 @@ def approval(record: Approval) -> Shape:
             "jobRef": {"name": record.job},
             "dispatch": record.dispatch,
             "gate": record.gate,
-            "policyRef": _policy(record),
+            "policyRef": policy_ref(record),
             "digest": record.digest,
             "parameters": dict(record.parameters),
             "scheduledFor": rfc3339(record.scheduled_for),
@@ -160,8 +160,8 @@ def approval(record: Approval) -> Shape:
     }
 
 
-def _policy(record: Approval) -> Shape | None:
-    """The policy and the rule that ask; None where the job itself does."""
+def policy_ref(record: Approval) -> Shape | None:
+    """The policy and the rule that ask; None where the job itself does. Pure."""
     if record.policy is None:
         return None
     kind, _, name = record.policy.partition(" ")

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, func, or_, s
 
 from controller.domain.records import Job, LastRun, Pool, Record
 from controller.domain.states import WAITING, ApprovalState, RunState
+from controller.domain.trust import Grant, decode_grant
 from controller.store import rows
 from controller.store.schema import (
     approvals,
@@ -85,6 +86,7 @@ class JobFacts(Record, frozen=True):
     active: tuple[ActiveRun, ...] = ()
     active_count: int = 0
     recent: tuple[LastRun, ...] = ()
+    grant: Grant | None = None
     queued: int = 0
     approvals: tuple[tuple[str, datetime], ...] = ()
 
@@ -163,6 +165,7 @@ def _job_facts(tx: Tx, ids: Sequence[int]) -> dict[int, JobFacts]:
         .group_by(dispatches.c.job_id),
     )
     asked = _pending_approvals(tx, list(known))
+    granted = _grants(tx, {job.last_run.name for job in known.values() if job.last_run is not None})
     return {
         one: JobFacts(
             job=job,
@@ -173,6 +176,7 @@ def _job_facts(tx: Tx, ids: Sequence[int]) -> dict[int, JobFacts]:
             recent=tuple(recent[one]),
             queued=queued.get(one, 0),
             approvals=tuple(asked[one]),
+            grant=granted.get(job.last_run.name) if job.last_run is not None else None,
         )
         for one, job in known.items()
         if one in documents
@@ -192,6 +196,13 @@ def _active_runs(tx: Tx, ids: Sequence[int]) -> tuple[Mapping[int, list[ActiveRu
         if counts[row.job_id] <= ACTIVE:
             found[row.job_id].append(ActiveRun(row.name, row.started_at or row.created_at))
     return found, counts
+
+
+def _grants(tx: Tx, names: Collection[str]) -> Mapping[str, Grant]:
+    """What these runs were opened or refused under; those that nothing governed are left out."""
+    query = select(runs.c.name, runs.c.grant).where(runs.c.name.in_(names), runs.c.grant.is_not(None))
+    found = ((row.name, decode_grant(row.grant)) for row in tx.execute(query)) if names else ()
+    return {name: grant for name, grant in found if grant is not None}
 
 
 def _recent_runs(tx: Tx, of: Iterable[Job]) -> Mapping[int, list[LastRun]]:

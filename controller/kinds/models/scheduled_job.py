@@ -37,7 +37,7 @@ from controller.kinds.models.target import (
     ShellTarget,
     WatchdogTarget,
 )
-from controller.kinds.models.trust import Trusting
+from controller.kinds.models.trust import Trusting, TrustLevel
 
 
 class ScheduledJobSpec(Trusting):
@@ -149,6 +149,17 @@ class LastHandled(Model):
     )
 
 
+class TrustSummary(Model):
+    """What the gates of trust said of the run that ended last; `jobwarden trust explain RUN` tells all of it."""
+
+    decision: Literal["Permit", "Warn", "Deny"] = Field(description="The verdict.")
+    reason: str | None = Field(
+        None, max_length=128, description="One CamelCase word: why it was refused, or warned of."
+    )
+    principal: str | None = Field(None, max_length=512, description="Who the run was; absent: nobody.")
+    trust_level: TrustLevel = Field(description="How far it was trusted.")
+
+
 class ScheduledJobStatus(Status):
     """How the job stands."""
 
@@ -164,4 +175,5 @@ class ScheduledJobStatus(Status):
     queued: int | None = Field(None, ge=0, description="How many dispatches wait.")
     consecutive_errors: int | None = Field(None, ge=0, description="How many runs in a row failed.")
     pending_approval: str | None = Field(None, max_length=63, description="The approval that a dispatch waits for.")
+    trust: TrustSummary | None = Field(None, description="What was decided about the run that ended last.")
     last_handled: LastHandled | None = Field(None, description="The request annotations that were taken note of last.")
