@@ -1,0 +1,39 @@
+"""The small company of manifests/trust does what its comments promise."""
+
+from tests.harness import Warden
+from tests.harness.warden import ROOT
+
+
+def test_the_company_runs_as_its_documents_say(warden: Warden) -> None:
+    """One job and its child as the ledger, two refused for what they lack, one that waits for a second person; and each story is told."""
+    for path in sorted((ROOT / "manifests/trust").glob("*.yaml")):
+        warden.write(path.stem, path.read_text(encoding="utf-8"))
+    warden.start(applied=("nightly", "payment"))
+    warden.trigger("payment").ok()
+    for job in ("nightly", "report"):
+        [run, *_] = warden.wait_run(job, "Succeeded")
+        told = warden.cli("trust", "explain", run["metadata"]["name"]).ok().out
+        assert "Identity:   Service spiffe://example.org/finance/ledger (Supervised" in told
+        assert "ClusterTrustContract finance asks for Supervised, and the run is Supervised" in told
+    for job, why in (
+        ("summary", "report says credentialPolicy.children: None (the default), so the run has no identity"),
+        ("forecast", "ClusterTrustContract finance asks for Supervised, and the run is only Restricted"),
+    ):
+        [run, *_] = warden.wait_run(job, "Denied")
+        assert why in warden.cli("trust", "explain", run["metadata"]["name"]).ok().out
+    checked = warden.cli("trust", "check", "forecast")
+    assert (checked.code, "would be refused: TrustInsufficient" in checked.out) == (1, True)
+    assert warden.cli("trust", "check", "nightly").ok().out.startswith("nightly would run\n")
+    assert warden.job("forecast")["status"]["trust"] == {
+        "decision": "Deny",
+        "reason": "TrustInsufficient",
+        "principal": "spiffe://example.org/agents/assistant",
+        "trustLevel": "Restricted",
+    }
+    [asked] = warden.approvals("payment")
+    assert asked["spec"]["policyRef"] == {
+        "kind": "AuthorizationPolicy",
+        "name": "four-eyes",
+        "rule": "payments-by-hand",
+    }
+    assert warden.runs("payment") == []
