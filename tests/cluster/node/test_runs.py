@@ -1,12 +1,15 @@
-"""Runs as Pods that really run: what a container does, and what is done to it, is what the account says."""
+"""Runs as Pods that really run: what a container does, what is done to it, and who has allowed it, is what the account says."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from tests.cluster.conftest import verified
 from tests.cluster.node.release import Release, a_namespace, release
-from tests.harness import bare, job
+from tests.cluster.test_approvals import decide, gated, told, trusted
+from tests.cluster.test_requests import create, finished, request
+from tests.harness import Warden, bare, job, wait_for
 from tests.harness.node import BUSYBOX, Node
 
 pytestmark = [pytest.mark.slow, pytest.mark.heavy]
@@ -50,6 +53,42 @@ def test_what_becomes_of_a_container_is_what_the_account_says(node: Node, instal
     assert nowhere["status"]["reason"] == "ImagePull"
     unsafe = one.wait_run("unsafe", namespace, "Failed")
     assert "PodSecurity" in str(unsafe["status"]), unsafe["status"]
+
+
+def test_a_run_waits_for_the_approval_of_somebody_else(
+    node: Node, installed: tuple[Release, str], make_warden: Callable[..., Warden]
+) -> None:
+    """One person asks and may approve, but not that; another one patches; the Pod runs, and its log comes through the API server. All with the roles that are shipped."""
+    one, namespace = installed
+    for role, person in (("requester", "alice"), ("approver", "alice"), ("approver", "bob")):
+        _bind(node, namespace, "clusterrole", f"{one.name}-{role}", person)
+    _bind(node, one.name, "role", f"{one.name}-history", "bob")
+    verified(node)
+    node.apply(gated("promote", "echo into production", allowSelf=False), namespace=namespace).ok()
+    one.wait_ready("promote", namespace)
+
+    forged = create(node, namespace, request("now", "promote", by="bob"), as_user="alice")
+    assert "set it to your own user name, alice" in forged
+    assert create(node, namespace, request("now", "promote", by="alice"), as_user="alice") == ""
+    name = wait_for(lambda: trusted(node, namespace), "the approval", context=one.story)["metadata"]["name"]
+    decide(node, namespace, name, "alice")
+    own = "somebody else has to approve"
+    wait_for(lambda: own in told(node, namespace, name, "Decided"), "the asker's own word to be refused")
+    assert one.runs("promote", namespace) == []
+
+    decide(node, namespace, name, "bob")
+    ended = wait_for(lambda: finished(node, namespace, "now"), "the run to end", context=one.story)
+    assert ended["reason"] == "Succeeded"
+    assert len(one.runs("promote", namespace)) == 1
+    place = ("--context", "test", "-n", namespace, "--controller-namespace", one.name)
+    log = make_warden().cli("logs", "promote", *place, environment=node.environment("bob"))
+    assert log.ok().out.strip() == "into production"
+
+
+def _bind(node: Node, namespace: str, kind: str, role: str, person: str) -> None:
+    """Give a role that is shipped to somebody, in one namespace."""
+    made = ("create", "rolebinding", f"{role}-{person}", "-n", namespace, f"--{kind}={role}", f"--user={person}")
+    node.kubectl(*made).ok()
 
 
 _SAFE = {
