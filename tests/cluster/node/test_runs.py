@@ -1,5 +1,6 @@
 """Runs as Pods that really run: what a container does, what is done to it, and who has allowed it, is what the account says."""
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,7 +25,7 @@ def installed(node: Node) -> Iterator[tuple[Release, str]]:
 
 
 def test_what_becomes_of_a_container_is_what_the_account_says(node: Node, installed: tuple[Release, str]) -> None:
-    """Exit code, output, memory, time, a Secret, an image that is not there, a Pod that may not be: each run ends with the reason that fits."""
+    """Exit code, output, memory, time, a Secret, an image that is not there, a Pod that may not be or is evicted: each run ends with the reason that fits."""
     one, namespace = installed
     node.kubectl("create", "secret", "generic", "access", "-n", namespace, "--from-literal=token=open-sesame").ok()
     jobs = {
@@ -34,6 +35,8 @@ def test_what_becomes_of_a_container_is_what_the_account_says(node: Node, instal
         "secret": job("secret", 'test "$TOKEN" = open-sesame && id -u', env=[_from_secret()]),
         "nowhere": bare("nowhere", pod=_template({"name": "main", "image": "nowhere:1", **_NO_PULL, **_SAFE})),
         "unsafe": bare("unsafe", pod=_template({"name": "main", "image": BUSYBOX}), startTimeout="5s"),
+        "evicted": job("evicted", "sleep 300", terminationGracePeriod="1s", retry={"limit": 2}),
+        "moved": job("moved", "sleep 300", terminationGracePeriod="1s", onInterruption="Rerun"),
         "templated": bare("templated", pod=_template({"name": "main", "image": BUSYBOX, "command": ["date"], **_SAFE})),
     }
     node.apply(*jobs.values(), namespace=namespace).ok()
@@ -53,6 +56,25 @@ def test_what_becomes_of_a_container_is_what_the_account_says(node: Node, instal
     assert nowhere["status"]["reason"] == "ImagePull"
     unsafe = one.wait_run("unsafe", namespace, "Failed")
     assert "PodSecurity" in str(unsafe["status"]), unsafe["status"]
+
+    for name in ("evicted", "moved"):
+        evict(node, namespace, one.wait_run(name, namespace, "Running")["metadata"]["name"])
+        crashed = one.wait_run(name, namespace, "Crashed")["status"]
+        assert (crashed["reason"], "EvictionByEvictionAPI" in crashed["message"]) == ("Evicted", True), crashed
+    again = one.wait_run("moved", namespace, "Running")
+    assert again["spec"]["cause"] == "Replay"
+    # An eviction is no failure, of which a retry could make up for: `onInterruption` alone decides.
+    assert [run["status"]["state"] for run in one.runs("evicted", namespace)] == ["Crashed"]
+
+
+def evict(node: Node, namespace: str, run: str) -> None:
+    """What `kubectl drain` does to the Pod of a run, once its container runs."""
+    label = ("-l", f"jobwarden.dev/run={run}", "-n", namespace)
+    node.kubectl("wait", "pod", *label, "--for=condition=Ready", "--timeout=60s", deadline=90).ok()
+    pod = node.kubectl("get", "pods", *label, "-o", "name").ok().out.strip().removeprefix("pod/")
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
+    where = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
+    node.kubectl("create", "--raw", where, "-f", "-", stdin=json.dumps(eviction)).ok()
 
 
 def test_a_run_waits_for_the_approval_of_somebody_else(
