@@ -85,12 +85,12 @@ def cluster_warden(make_warden: Callable[..., Warden], api: ControlPlane, namesp
 
 
 @contextlib.contextmanager
-def _own_plane(*, definitions: bool = True) -> Iterator[ControlPlane]:
+def _own_plane(*flags: str, definitions: bool = True) -> Iterator[ControlPlane]:
     programs = tools("api")
     if programs is None:
         pytest.skip("Kubernetes could not be built here; `make cluster-tools` shows why")
     folder = Path(tempfile.gettempdir()) / f"jw-api-{uuid.uuid4().hex[:12]}"
-    with ControlPlane(folder, programs, *RIGHTS, definitions=definitions) as own:
+    with ControlPlane(folder, programs, *RIGHTS, definitions=definitions, flags=flags) as own:
         yield own
 
 
@@ -98,6 +98,13 @@ def _own_plane(*, definitions: bool = True) -> Iterator[ControlPlane]:
 def plane() -> Iterator[ControlPlane]:
     """A server of one's own, to be mistreated."""
     with _own_plane() as own:
+        yield own
+
+
+@pytest.fixture
+def uncached_plane() -> Iterator[ControlPlane]:
+    """A server that remembers no versions itself: what etcd has forgotten is gone."""
+    with _own_plane("--watch-cache=false") as own:
         yield own
 
 

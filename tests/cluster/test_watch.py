@@ -11,6 +11,7 @@ import yaml
 
 from tests.cluster.conftest import watch
 from tests.cluster.test_faults import last_run, ready
+from tests.cluster.test_requests import finished, request
 from tests.harness import Warden, bare, once, wait_for
 from tests.harness.apiproxy import ApiProxy, answer
 from tests.harness.controlplane import ControlPlane, _free_port
@@ -91,6 +92,42 @@ def test_an_expired_version_makes_the_watch_begin_anew(plane: ControlPlane, prox
     warden.wait_run("late", "Succeeded", deadline=120)
     warden.wait_for(lambda: {one["metadata"]["name"] for one in warden.jobs()} == {"done", "late"}, "the deletion")
     assert len(warden.runs("done")) == 1
+
+
+def test_what_happened_in_versions_that_etcd_has_forgotten_is_seen(
+    uncached_plane: ControlPlane, make_warden: Callable[..., Warden]
+) -> None:
+    """Compacted while the watch was cut, so that the API server itself says 410 Gone: what was made, changed, asked for and removed is found, once."""
+    plane = uncached_plane
+    with ApiProxy(plane) as proxy:
+        warden = make_warden(environment=proxy.environment("controller"))
+        plane.apply(
+            once("done"), *(bare(name, shell={"script": "true"}) for name in ("leaves", "changes", "asked"))
+        ).ok()
+        plane.apply(request("before", "asked")).ok()
+        warden.start(*watch("default"))
+        warden.wait_for(lambda: last_run(plane, "done"), "a run to be told")
+        warden.wait_for(lambda: finished(plane, "default", "before"), "the first request to end")
+        warden.wait_for(lambda: ready(plane, "leaves") and ready(plane, "changes"), "the others to be known")
+        proxy.silence_watches()
+        plane.kubectl("delete", "sjob/leaves", "rreq/before").ok()
+        plane.apply(once("comes"), bare("changes", shell={"script": "true"}, suspend=True)).ok()
+        plane.apply(request("during", "asked")).ok()
+        plane.compact()
+        assert proxy.expired == []
+        proxy.mend()
+        for plural in ("scheduledjobs", "runrequests"):
+            what = f"the watch of {plural} to be told that its version is gone"
+            warden.wait_for(lambda part=f"/{plural}?": part in str(proxy.expired), what, deadline=120)
+        warden.wait_run("comes", "Succeeded", deadline=120)
+        names = {"done", "changes", "asked", "comes"}
+        warden.wait_for(lambda: {one["metadata"]["name"] for one in warden.jobs()} == names, "the deletion")
+        warden.wait_for(lambda: warden.job("changes")["spec"]["suspend"], "the change")
+        warden.wait_for(lambda: finished(plane, "default", "during"), "the second request to end")
+        assert len(warden.runs("done")) == 1
+        assert len(warden.runs("asked")) == 2
+        plane.apply(once("after")).ok()
+        warden.wait_run("after", "Succeeded")
 
 
 def test_too_many_requests_delay_reports_and_nothing_else(plane: ControlPlane, proxy: ApiProxy, warden: Warden) -> None:

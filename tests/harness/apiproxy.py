@@ -39,6 +39,8 @@ class ApiProxy:
         self.silenced: set[_Connection] = set()
         self.answered = 0
         """How many requests got the answer of a fault."""
+        self.expired: list[str] = []
+        """Requests for watches that the server itself has ended, since it does not know their version any more."""
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -114,6 +116,8 @@ class _Connection:
     def _back(self) -> None:
         with contextlib.suppress(OSError):
             while data := self._inside.recv(_CHUNK):
+                if "watch=true" in self._line and b'"code":410' in data:
+                    self._proxy.expired.append(self._line)
                 if self._proxy.is_deaf(self._line):
                     self._proxy.silenced.add(self)
                 else:

@@ -4,6 +4,7 @@ Workers of one test run share one: the folder is the same, and the last one to l
 its own. People are tokens: `admin` may do everything, everybody else what RBAC gives them.
 """
 
+import base64
 import contextlib
 import fcntl
 import functools
@@ -13,8 +14,9 @@ import shutil
 import signal
 import socket
 import subprocess
+import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -44,10 +46,12 @@ def tools(which: str = "api") -> Path | None:
 class ControlPlane:
     """One API server. `folder` keeps its data, keys and logs."""
 
-    def __init__(self, folder: Path, bin_folder: Path, *documents: Any, definitions: bool = True) -> None:
-        """`documents` are applied at the start, before anybody else may use it; `definitions`: so are ours."""
+    def __init__(
+        self, folder: Path, bin_folder: Path, *documents: Any, definitions: bool = True, flags: Sequence[str] = ()
+    ) -> None:
+        """`documents` are applied at the start, before anybody else may use it; `definitions`: so are ours. `flags` are more of the API server's."""
         self.folder = folder
-        self._documents, self._definitions = documents, definitions
+        self._documents, self._definitions, self._flags = documents, definitions, tuple(flags)
         self._bin = bin_folder
         self._known = folder / "ports.json"
 
@@ -180,6 +184,19 @@ class ControlPlane:
         self._known.write_text(json.dumps(ports), encoding="utf-8")
         self._wait_ready()
 
+    def compact(self) -> None:
+        """Have etcd forget every version but the newest, as it is told to every five minutes anyway."""
+        everything = base64.b64encode(b"\0").decode()
+        now = self._ask_etcd("range", {"key": everything, "range_end": everything, "count_only": True})
+        self._ask_etcd("compaction", {"revision": now["header"]["revision"], "physical": True})
+
+    def _ask_etcd(self, what: str, asked: Mapping[str, Any]) -> Any:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self._ports()['etcd']}/v3/kv/{what}", json.dumps(asked).encode()
+        )
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return json.load(response)
+
     # Life
 
     def _begin(self) -> None:
@@ -252,6 +269,7 @@ class ControlPlane:
             "--service-cluster-ip-range=10.0.0.0/24",
             "--endpoint-reconciler-type=none",
             "--shutdown-delay-duration=0s",
+            *self._flags,
         )
 
     def _start(self, program: str, *arguments: str) -> int:
