@@ -1,6 +1,6 @@
 """The finished Jobs of each job: only so many are kept, as of its runs in the database.
 
-The executor tells what it sees and what ends. Invariant: the Job of a run that goes on is never deleted here. Jobs whose controller is gone go by their `ttlSecondsAfterFinished`.
+The executor tells what it sees and what ends. Invariant: the Job of a run that goes on is never deleted here. Jobs whose controller is gone, and tombstones, go by their `ttlSecondsAfterFinished`.
 """
 
 import asyncio
@@ -38,7 +38,8 @@ class History:
 
     def seen(self, job: Object) -> None:
         """A Job as it is now."""
-        if not podstate.finished(job):
+        # The name that a tombstone has is not to be had again soon.
+        if podspec.is_tombstone(job) or not podstate.finished(job):
             return
         namespace, run = key_of(job)
         name = job["metadata"].get("labels", {}).get(podspec.JOB_LABEL, "")

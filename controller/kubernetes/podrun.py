@@ -1,7 +1,8 @@
 """One run as a Pod: from the Job that is made, or found, to its result.
 
 `executor` makes a `PodExecution` for each start and adoption, and tells it what the watchers see. Its task reads top down: make the Job, wait until the container has begun,
-stream what it prints, wait until it ends. Invariant: a run's Job is made at most once, as its name is the run's; a run ends with what Kubernetes said last.
+stream what it prints, wait until it ends. Invariant: a run's Job is made at most once, as its name is the run's, and not at all after the run was given up, as its name is
+taken then; a run ends with what Kubernetes said last.
 """
 
 import asyncio
@@ -234,6 +235,13 @@ class PodExecution:
 
     async def _create(self, manifest: Object) -> Object:
         """The Job that was made now, or by a try whose answer was lost."""
+        there = await self._create_or_get(manifest)
+        if not podspec.is_made_of(there, manifest):
+            raise ApiFailed(f"a Job {self.request.run} that was not made for this run is in the way; delete it", 422)
+        return there
+
+    async def _create_or_get(self, manifest: Object) -> Object:
+        """The Job that was made now, or the one that has its name."""
         try:
             return await self._workloads.create_job(manifest)
         except ApiFailed as error:
@@ -242,8 +250,6 @@ class PodExecution:
         there = await self._workloads.job(self.request.namespace, self.request.run)
         if there is None:
             raise ApiFailed(f"there was a Job {self.request.run}, and now there is none")
-        if not podspec.is_made_of(there, manifest):
-            raise ApiFailed(f"a Job {self.request.run} that was not made for this run is in the way; delete it", 422)
         return there
 
     async def _create_secret(self, secret: Object) -> None:
@@ -254,21 +260,38 @@ class PodExecution:
                 raise
 
     async def _find(self) -> None:
-        """The Job that somebody else has made. Errors: _Over for one that is not there, or was not let go yet."""
+        """The Job that somebody else has made. Errors: _Over for one that is not there, or was not let go yet; it does not come any more then."""
         namespace, run = self.request.namespace, self.request.run
         await self._with.listed()
         # The watchers listed before there was anybody to tell.
-        self._job = await self._patiently(partial(self._workloads.job, namespace, run))
-        if self._job is None:
+        there = await self._patiently(partial(self._workloads.job, namespace, run)) or await self._take_name()
+        if there is None or podspec.is_tombstone(there):
             raise _Over(interrupted=Reason.Interrupted, note="there is no Job of it")
-        self._is(self._job)
-        if self._job["spec"].get("suspend"):
+        self._job = there
+        self._is(there)
+        if there["spec"].get("suspend"):
             await self._delete()
+            await self._take_name()
             raise _Over(interrupted=Reason.Interrupted, note="its Job had not been let go yet")
         for pod in await self._patiently(partial(self._workloads.pods, namespace, f"{podspec.RUN_LABEL}={run}")):
             if self._pod is None:
                 self.pod_seen(pod)
         self._log.begin_again()
+
+    async def _take_name(self) -> Object | None:
+        """The Job of the run's name: a tombstone, unless somebody was quicker. None where none can be made, which is told.
+
+        A request of whoever started the run may still be under way, however long ago it was sent. Its Job would start beside the replay of this run, or after
+        we have said that it did not; a name that is taken it cannot have.
+        """
+        namespace, run = self.request.namespace, self.request.run
+        manifest = podspec.tombstone(self.request, self._with.owner_of(namespace, self.request.job))
+        ask = partial(self._create_or_get, manifest)
+        try:
+            return await self._patiently(ask, self._time() + self._life_s(), stoppable=True)
+        except ApiFailed as error:
+            event(_log, "the name of a Job could not be taken", logging.WARNING, run=run, problem=str(error))
+            return None
 
     async def _until_started(self) -> None:
         """Errors: _Over when it does not start, or is told to end first."""

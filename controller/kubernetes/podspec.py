@@ -21,6 +21,8 @@ RUN_LABEL = f"{GROUP}/run"
 JOB_LABEL = f"{GROUP}/job"
 MAKING = f"{GROUP}/making"
 """Annotation of a Job: which attempt to make it this was, so that one whose answer was lost knows its own again."""
+TOMBSTONE = f"{GROUP}/tombstone"
+"""Annotation of a Job that makes no Pod and only has the name: why."""
 SELECTOR = "app.kubernetes.io/managed-by=jobwarden"
 
 Object = Mapping[str, Any]
@@ -28,6 +30,11 @@ Object = Mapping[str, Any]
 _CONTAINER = "run"
 _NOBODY = 65532
 _ANNOTATIONS = {"argocd.argoproj.io/ignore-resource-updates": "true"}
+_GIVEN_UP = (
+    "The run was given up before its Job could begin. This Job only has its name, so that it cannot begin any more."
+)
+_LATE_S = 3600
+"""How long a tombstone stays at least: a request that comes later than that is none that was under way."""
 _RESTRICTED = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -87,6 +94,24 @@ def job(request: ExecutionRequest, owner: Owner | None) -> dict[str, Any]:
 def is_made_of(there: Object, manifest: Object) -> bool:
     """Whether a Job that was found was made of this very manifest, and not by anybody else under the same name. Pure."""
     return bool(_mark(manifest)) and _mark(there) == _mark(manifest)
+
+
+def tombstone(request: ExecutionRequest, owner: Owner | None) -> dict[str, Any]:
+    """A Job that has the name of a run and makes no Pod: whoever asks for the run's own Job from now on finds the name taken.
+
+    Shape:  as `job`, without a Pod to make and with no time to live, so that Kubernetes declares it failed at once. It removes it when the
+            run's own would have gone, and not within an hour.
+    """
+    made = job(request, owner)
+    made["metadata"]["annotations"][TOMBSTONE] = _GIVEN_UP
+    made["spec"] |= {"suspend": False, "parallelism": 0, "activeDeadlineSeconds": 0}
+    made["spec"]["ttlSecondsAfterFinished"] = max(made["spec"]["ttlSecondsAfterFinished"], _LATE_S)
+    return made
+
+
+def is_tombstone(job: Object) -> bool:
+    """Whether this Job only has a run's name. Pure."""
+    return TOMBSTONE in (job["metadata"].get("annotations") or {})
 
 
 def trial(namespace: str, name: str, spec: JobSpec) -> dict[str, Any]:

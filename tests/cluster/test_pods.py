@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.cluster.conftest import RIGHTS, watch
-from tests.harness import Warden, wait_for
+from tests.harness import Postgres, Warden, wait_for
+from tests.harness.apiproxy import ApiProxy
 from tests.harness.controlplane import tools
 from tests.harness.manifests import Document, bare, job
 from tests.harness.simulated import Simulated
@@ -270,6 +272,71 @@ def test_a_job_that_was_deleted_while_nobody_looked_is_an_interruption(story: St
     story.start()
     status = story.ended(run)
     assert (status["state"], status["reason"]) == ("Crashed", "Interrupted")
+
+
+@pytest.fixture
+def proxy(machines: Simulated) -> Iterator[ApiProxy]:
+    """Between a controller and the API server."""
+    with ApiProxy(machines) as between:
+        yield between
+
+
+def test_a_job_that_comes_after_its_run_was_given_up_starts_nothing(
+    make_story: Callable[..., Story], proxy: ApiProxy
+) -> None:
+    """A request was under way when its sender was killed; the next controller finds no Job, and `Rerun` has one Pod all the same."""
+    story = make_story(**proxy.environment("controller"))
+    story.start()
+    story.declare(onInterruption="Rerun")
+    making = proxy.hold("POST", f"/namespaces/{story.namespace}/jobs?")
+    run = story.run()
+    story.warden.wait_for(making.came.is_set, "its Job to be asked for")
+    story.warden.kill9()
+    story.start()
+    status = story.ended(run)
+    assert (status["state"], status["reason"]) == ("Crashed", "Interrupted")
+    assert only_the_replay_runs(story, run, making.let_go())
+
+
+def test_a_replica_that_was_frozen_while_it_made_a_job_makes_no_second_one(
+    make_warden: Callable[..., Warden], machines: Simulated, proxy: ApiProxy, postgres: Postgres
+) -> None:
+    """Its lease runs out, another one takes its run over and replays it; then its request arrives, and it wakes up."""
+    with machines.namespace() as namespace, postgres.database() as url:
+        place = {"JOBWARDEN_NAMESPACE": namespace}
+        frozen, other = (
+            Story(make_warden(database=url, environment=one.environment("controller") | place), machines, namespace)
+            for one in (proxy, machines)
+        )
+        frozen.start()
+        frozen.declare(onInterruption="Rerun")
+        making = proxy.hold("POST", f"/namespaces/{namespace}/jobs?")
+        run = frozen.run()
+        frozen.warden.wait_for(making.came.is_set, "its Job to be asked for")
+        assert frozen.warden.process is not None
+        frozen.warden.process.send_signal(signal.SIGSTOP)
+        try:
+            other.start()
+            assert other.ended(run)["state"] == "Crashed"
+            answer = making.let_go()
+        finally:
+            frozen.warden.process.send_signal(signal.SIGCONT)
+        assert frozen.warden.wait_ended() != 0
+        assert only_the_replay_runs(other, run, answer)
+        other.warden.close()
+
+
+def only_the_replay_runs(story: Story, run: str, answer: bytes) -> bool:
+    """The late request is answered with a conflict; the run has the place of a Job and no Pod, its replay has one, and ends with it."""
+    [replay] = story.warden.wait_for(lambda: story.warden.runs(state="Running"), "the replay")
+    again = replay["metadata"]["name"]
+    assert b" 409 " in answer.splitlines()[0]
+    failed = ("--for=condition=Failed", "--timeout=30s", "-n", story.namespace)
+    story.cluster.kubectl("wait", f"job/{run}", *failed).ok()
+    story.finish(again)
+    assert story.ended(again)["state"] == "Succeeded"
+    pods = json.loads(story.cluster.kubectl("get", "pods", "-n", story.namespace, "-o", "json").ok().out)["items"]
+    return [one["metadata"]["labels"]["jobwarden.dev/run"] for one in pods] == [again]
 
 
 def test_what_the_controller_looks_up_goes_through_a_secret_that_ends_with_the_run(

@@ -1,4 +1,4 @@
-"""An HTTPS proxy in front of an API server, that can go deaf, and answer in its place.
+"""An HTTPS proxy in front of an API server, that can go deaf, keep a request back, and answer in its place.
 
 It has the server's own certificate, so that clients trust it and it can tell a watch from other requests. Shape: `with ApiProxy(plane) as proxy:`, and
 `proxy.environment(person)` for a process that is to go through it.
@@ -19,8 +19,46 @@ import yaml
 from tests.harness.controlplane import ControlPlane
 
 _CHUNK = 65536
+_HELD_SECONDS = 300.0
 Fault = Callable[[str], bytes | None]
 """Takes a request line, gives the whole answer to it, or None to let it through."""
+
+
+class Held:
+    """One request that is kept back until `let_go`, however long: the next one whose line has all of these words. Whoever sent it may be gone by then."""
+
+    def __init__(self, *words: str) -> None:
+        self._words = words
+        self.came = threading.Event()
+        self.answer = b""
+        """What the server says to it, once it has."""
+        self._free, self._answered = threading.Event(), threading.Event()
+
+    def let_go(self) -> bytes:
+        """Let it through; gives the beginning of the server's answer. Errors: AssertionError when there is none."""
+        self._free.set()
+        assert self._answered.wait(_HELD_SECONDS), f"no answer to the request that was held: {self._words}"
+        return self.answer
+
+    def takes(self, line: str) -> bool:
+        """Whether this is it: from now on it is."""
+        if self.came.is_set() or not all(word in line for word in self._words):
+            return False
+        self.came.set()
+        return True
+
+    def wait(self) -> None:
+        """Until it is let go."""
+        self._free.wait(_HELD_SECONDS)
+
+    def answered(self, data: bytes) -> None:
+        """The server has said this."""
+        self.answer += data
+        self._answered.set()
+
+    def finish(self) -> None:
+        """Until the server has answered."""
+        self._answered.wait(_HELD_SECONDS)
 
 
 class ApiProxy:
@@ -36,6 +74,7 @@ class ApiProxy:
         self._port = self._listener.getsockname()[1]
         self._deaf = threading.Event()
         self.fault: Fault = lambda _line: None
+        self._held: list[Held] = []
         self.silenced: set[_Connection] = set()
         self.answered = 0
         """How many requests got the answer of a fault."""
@@ -60,6 +99,15 @@ class ApiProxy:
         path = self._plane.folder / f"{person}-{self._port}.kubeconfig"
         path.write_text(yaml.safe_dump(config), encoding="utf-8")
         return {"KUBECONFIG": str(path)}
+
+    def hold(self, *words: str) -> Held:
+        """Keep back the next request whose line has all of these words; others pass."""
+        self._held.append(Held(*words))
+        return self._held[-1]
+
+    def held(self, line: str) -> Held | None:
+        """What keeps this request back, None if nothing does."""
+        return next((one for one in self._held if one.takes(line)), None)
 
     def silence_watches(self) -> None:
         """Watches stay open, old ones and new ones, and not a byte comes out of them; everything else goes on."""
@@ -98,10 +146,21 @@ class _Connection:
     def __init__(self, proxy: ApiProxy, outside: ssl.SSLSocket, inside: ssl.SSLSocket) -> None:
         self._proxy, self._outside, self._inside = proxy, outside, inside
         self._line = ""
+        self._held: Held | None = None
 
     def run(self) -> None:
-        threading.Thread(target=self._back, daemon=True).start()
-        with contextlib.suppress(OSError):
+        back = threading.Thread(target=self._back, daemon=True)
+        back.start()
+        self._forth()
+        if self._held is not None:
+            # Whoever sent it is gone; the server is still to get all of it, and to answer.
+            self._held.finish()
+        self.end()
+        # Both are closed next, and the numbers of their descriptors are soon somebody else's.
+        back.join()
+
+    def _forth(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
             while data := self._outside.recv(_CHUNK):
                 if (found := re.match(rb"(GET|POST|PUT|PATCH|DELETE) \S+", data)) is not None:
                     self._line = found[0].decode()
@@ -110,12 +169,16 @@ class _Connection:
                         self._proxy.answered += 1
                         self._outside.sendall(answer)
                         break
+                    self._held = self._proxy.held(self._line)
+                    if self._held is not None:
+                        self._held.wait()
                 self._inside.sendall(data)
-        self.end()
 
     def _back(self) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             while data := self._inside.recv(_CHUNK):
+                if self._held is not None:
+                    self._held.answered(data)
                 if "watch=true" in self._line and b'"code":410' in data:
                     self._proxy.expired.append(self._line)
                 if self._proxy.is_deaf(self._line):

@@ -9,6 +9,7 @@ import pytest
 
 from controller.base.clock import SystemClock
 from controller.domain.job import ExecTarget, ExecutorKind, JobSpec
+from controller.domain.job import History as Limits
 from controller.executors.protocol import ExecutionRequest, ExecutionResult, PodRequest
 from controller.executors.runlog import LogWriter
 from controller.kubernetes import podrun, podspec
@@ -163,6 +164,67 @@ async def test_a_job_that_waits_in_its_place_is_not_taken_for_it() -> None:
     result = await Story(server).ended()
     assert "was not made for this run" in (result.start_error or "")
     assert not server.deleted
+
+
+@pytest.mark.parametrize("there", [None, {"metadata": {"name": "a-1", "uid": "x"}, "spec": {"suspend": True}}])
+async def test_a_run_that_is_given_up_takes_its_name_with_it(there: Any) -> None:
+    """Its Job was never made, or not let go: what its starter has asked for, and comes late, makes no Pod, whatever is given up or taken up meanwhile."""
+    server = Server()
+    server.jobs |= {"a-1": there} if there else {}
+    given_up = await Story(server, adopted=True).ended()
+    assert given_up.interrupted == "Interrupted"
+    [left] = server.jobs.values()
+    assert (left["spec"]["parallelism"], left["spec"]["suspend"]) == (0, False)
+    assert "given up" in left["metadata"]["annotations"][podspec.TOMBSTONE]
+    late = await Story(server).ended()
+    assert "was not made for this run" in (late.start_error or "")
+    assert (await Story(server, adopted=True).ended()).interrupted == "Interrupted"
+    assert list(server.jobs.values()) == [left]
+
+
+async def test_a_name_that_was_taken_is_not_given_back_with_old_jobs() -> None:
+    """`history` is about Jobs that have run; a job that fails every second would give the name back at once."""
+    server = Server()
+    await Story(server, adopted=True).ended()
+    failed = {"status": {"conditions": [{"type": "Failed", "status": "True"}]}}
+    tombstone = server.jobs["a-1"]
+    ran: Any = {
+        "metadata": {"name": "a-0", "namespace": "n", "uid": "y", "labels": {podspec.JOB_LABEL: "a"}},
+        "spec": {},
+    }
+    server.jobs["a-0"] = ran
+    workloads: Any = server
+    history = History(workloads)
+    for job in (tombstone, ran):
+        history.seen(job | failed)
+    history.ended("n", "a", "a-2", Limits(failed=1), good=False)
+    await asyncio.gather(*history._deleting)
+    assert server.jobs == {"a-1": tombstone}
+
+
+async def test_a_job_that_comes_before_its_name_is_taken_is_taken_up() -> None:
+    """It had been under way; nothing is given up then."""
+    server = Server()
+    asked = server.job
+
+    async def too_early(namespace: str, name: str) -> Any:
+        if await asked(namespace, name) is None:
+            server.jobs["a-1"] = {"metadata": {"name": "a-1", "uid": "mine"}, "spec": {}}
+            return None
+        return server.jobs[name]
+
+    server.job = too_early  # type: ignore[method-assign]
+    story = Story(server, adopted=True)
+    server.pods_there = [story.pod("mine", "real", 3)]
+    assert (await story.ended()).exit_code == 3
+
+
+async def test_a_name_that_may_not_be_taken_keeps_no_run_open() -> None:
+    """A namespace that ends, or a quota: what cannot be made now is hardly made later, and the run has to end."""
+    server = Server()
+    server.fails["create_job"] = [ApiFailed("exceeded quota", 403)] * 100
+    assert (await Story(server, adopted=True).ended()).interrupted == "Interrupted"
+    assert server.jobs == {}
 
 
 async def test_a_job_whose_making_was_not_answered_is_ours() -> None:
