@@ -2,6 +2,9 @@
 
 `executor` starts one for each Pod. Kubernetes gives standard output and error as one stream, each line after the time it was printed at; a stream that breaks is
 taken up after the last line that came whole. Invariant: nothing here can fail a run; what is missing is told.
+
+A log that was followed is asked for once more when the Pod has ended, from its last line on: that a stream ended well proves nothing. An API server whose connection to the
+node breaks, or whose kubelet is restarted, ends its own answer as if that were all (StreamObject of k8s.io/apiserver drops the error).
 """
 
 import asyncio

@@ -93,3 +93,29 @@ async def test_a_stream_that_has_died_costs_no_output(monkeypatch: pytest.Monkey
         await log.finish()
         await reading
     assert (log.tail.data, log.error) == (b"first\nlast\n", None)
+
+
+class CutBehind:
+    """An API server that lost the node: what it was streaming ends as if that were all."""
+
+    async def log(
+        self, _namespace: str, _pod: str, _container: str, since: str | None, *, follow: bool
+    ) -> AsyncGenerator[bytes, None]:
+        """The output, from the line with this time on."""
+        if since is None:
+            yield b"2026-01-01T00:00:00.1Z first\n"
+        if not follow:
+            yield b"2026-01-01T00:00:00.2Z last\n"
+
+
+async def test_an_end_that_looks_whole_is_not_believed() -> None:
+    """Between API server and node connections break as well, and then a stream ends well; so the rest is asked for when the Pod has ended."""
+    workloads: Any = CutBehind()
+    log = PodLog(LogWriter(asyncio.get_running_loop()), SystemClock(), path=None, limit=100, keep=100)
+    reading = asyncio.create_task(log.follow(workloads, "n", "p", "c"))
+    async with asyncio.timeout(20):
+        while not log.tail.total:
+            await asyncio.sleep(0)
+        await log.finish()
+        await reading
+    assert (log.tail.data, log.error) == (b"first\nlast\n", None)
