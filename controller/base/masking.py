@@ -6,17 +6,15 @@ their text. This is the second line of defence: the first is that no message is 
 Invariant: a masked text contains no registered value, neither as it is nor in the encodings that libraries put into messages.
 """
 
-import base64
 import contextlib
-import json
 import re
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from urllib.parse import quote, quote_plus
+
+from controller.base import encodings
 
 MASK = "***"
-_SHORTEST = 4  # characters; masking shorter values would make text unreadable and hide little
 
 
 class Masker:
@@ -30,13 +28,13 @@ class Masker:
     def add(self, *values: str) -> None:
         """Mask these values from now on. Values under four characters are not masked."""
         with self._lock:
-            self._values.update(value for value in values if len(value) >= _SHORTEST)
+            self._values.update(value for value in values if len(value) >= encodings.SHORTEST)
             self._pattern = _pattern(self._values)
 
     def forget(self, *values: str) -> None:
         """Undo one `add` of these values."""
         with self._lock:
-            self._values.subtract(value for value in values if len(value) >= _SHORTEST)
+            self._values.subtract(value for value in values if len(value) >= encodings.SHORTEST)
             self._values = +self._values
             self._pattern = _pattern(self._values)
 
@@ -67,15 +65,8 @@ def _pattern(values: Iterable[str]) -> re.Pattern[str] | None:
     return re.compile("|".join(re.escape(form) for form in sorted(forms, key=lambda form: (-len(form), form))))
 
 
-def _forms(value: str) -> Iterator[str]:
-    """The value as libraries print it: plain, percent-encoded, inside a JSON string or a Python literal, base64. Pure."""
-    plain = [value, *(line for line in value.splitlines() if len(line.strip()) >= 2 * _SHORTEST)]
-    for text in plain:
-        yield text
-        yield quote(text, safe="")
-        yield quote(text)
-        yield quote_plus(text)
-        yield json.dumps(text)[1:-1]
-        yield json.dumps(text, ensure_ascii=False)[1:-1]
-        yield repr(text)[1:-1]
-    yield base64.b64encode(value.encode("utf-8", "surrogateescape")).decode().rstrip("=")
+def _forms(value: str) -> set[str]:
+    """The value, and each longer line of it, as programs write them. Pure."""
+    data = value.encode("utf-8", "surrogatepass")
+    found = encodings.forms(data) | encodings.line_forms(data)
+    return {form.decode("utf-8", "surrogatepass") for form in found} | {value}

@@ -4,10 +4,12 @@ Nothing is stored here; values of references are looked up at this moment and go
 never an exception: the run is open and has to end.
 """
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from controller.base import paths
+from controller.base.masked_stream import Needles
 from controller.base.references import Allowed, Unreadable
 from controller.domain import pods
 from controller.domain.job import EnvVar, ExecTarget, ExecutorKind, JobSpec, PodTarget, ShellTarget
@@ -47,19 +49,20 @@ class Launcher:
         refusal = pods.refusal(spec, run.namespace, self._settings)
         if refusal is not None:
             return refusal
-        declared: Mapping[str, str] = {}
+        found = values.NOTHING
         if spec.env:
-            found = values.resolve(_ours(spec.env), _fields(run), self._allowed, self._environ)
-            if isinstance(found, Unreadable):
-                return found.message
-            declared = found.values
-        return self._request(run, spec, declared, looked_up=True)
+            resolved = values.resolve(_ours(spec.env), _fields(run), self._allowed, self._environ)
+            if isinstance(resolved, Unreadable):
+                return resolved.message
+            found = resolved
+        return self._request(run, spec, found, looked_up=True)
 
     def prepare_adoption(self, run: Run, spec: JobSpec) -> ExecutionRequest:
         """The request of a run that somebody else has started as a Pod: nothing is looked up again."""
-        return self._request(run, spec, {}, looked_up=False)
+        return self._request(run, spec, values.NOTHING, looked_up=False)
 
-    def _request(self, run: Run, spec: JobSpec, declared: Mapping[str, str], *, looked_up: bool) -> ExecutionRequest:
+    def _request(self, run: Run, spec: JobSpec, found: values.Resolved, *, looked_up: bool) -> ExecutionRequest:
+        declared = found.values
         in_pod = spec.executor is ExecutorKind.Kubernetes
         output_path = _POD_OUTPUT if in_pod else f"{self._output_dir}/{run.name}"
         facts = environment.RunFacts(
@@ -88,6 +91,7 @@ class Launcher:
             log_path=paths.run_log(self._log_dir, run.namespace, run.job, run.name),
             log_limit=self._log_limit,
             output_path=None if in_pod else output_path,
+            needles=Needles.of(os.fsencode(value) for value in found.secrets) if found.secrets else None,
             pod=_pod(spec, declared, facts, looked_up=looked_up) if in_pod else None,
         )
 

@@ -22,7 +22,7 @@ from controller.base.clock import Clock
 from controller.executors import outputs, processes
 from controller.executors.poller import Poller
 from controller.executors.processes import Session
-from controller.executors.protocol import ExecutionRequest, ExecutionResult, Handle, OnEnd
+from controller.executors.protocol import ExecutionRequest, ExecutionResult, Handle, OnEnd, masked
 from controller.executors.runlog import LogWriter, RunLog
 from controller.executors.spawn import Spawned
 from controller.executors.stream import Stream
@@ -88,8 +88,8 @@ class LocalExecution:
         self._forget = forget
         self._began = facilities.loop.time()
         self._since = processes.now_ticks()
-        self._stdout = Stream(facilities.poller, request.keep_bytes)
-        self._stderr = Stream(facilities.poller, request.keep_bytes)
+        self._stdout = Stream(facilities.poller, request.keep_bytes, request.needles)
+        self._stderr = Stream(facilities.poller, request.keep_bytes, request.needles)
         self._log: RunLog | None = None
         self._pid: int | None = None  # None: not started
         self._code: int | None = None  # as in waitpid: negative for signals; None: not reaped
@@ -114,7 +114,7 @@ class LocalExecution:
 
     @property
     def output_bytes(self) -> int:
-        """What was printed so far, both streams together."""
+        """What was printed so far, both streams together, as it is kept."""
         return self._stdout.total + self._stderr.total
 
     def stop(self, reason: str, grace: timedelta | None = None) -> None:
@@ -149,7 +149,7 @@ class LocalExecution:
                 started_at=self.started_at,
                 finished_at=self._with.clock.now(),
                 duration=self._duration(),
-                start_error=message,
+                start_error=masked(self.request, message),
             )
         )
 
@@ -179,13 +179,12 @@ class LocalExecution:
 
     def read(self, stream: Stream) -> int:
         """Take what one pipe holds, and give its length. 0: nothing now, or nothing ever again."""
-        data = stream.take()
-        if not data:
-            return 0
-        self.last_output_at = self._with.clock.now()
-        if self.request.log_path is not None:
+        taken, data = stream.take()
+        if taken:
+            self.last_output_at = self._with.clock.now()
+        if data and self.request.log_path is not None:
             self._write_log(data, stream)
-        return len(data)
+        return taken
 
     def _write_log(self, data: bytes, stream: Stream) -> None:
         logs = self._with.logs
@@ -261,8 +260,8 @@ class LocalExecution:
     def _finish(self) -> None:
         """Nothing is left of the run, or nothing can be done about what is: collect the result."""
         if self._drain():
-            self._stdout.close()
-            self._stderr.close()
+            self._let_go_of(self._stdout)
+            self._let_go_of(self._stderr)
         self._ended = True
         result = self._collect()
         self._ending = None
@@ -271,6 +270,13 @@ class LocalExecution:
             self._deliver(result)
         else:
             log.close(lambda: self._deliver(_with_log(result, log)))
+
+    def _let_go_of(self, stream: Stream) -> None:
+        """Somebody else may print into it for ever."""
+        stream.close()
+        rest = stream.rest()
+        if rest and self.request.log_path is not None:
+            self._write_log(rest, stream)
 
     def _deliver(self, result: ExecutionResult) -> None:
         self._forget(self)
@@ -310,7 +316,7 @@ class LocalExecution:
         path = self.request.output_path
         if path is None or not os.path.lexists(path):
             return outputs.NONE
-        taken = outputs.take(path) if succeeded else None
+        taken = outputs.take(path, self.request.needles) if succeeded else None
         self._with.logs.unlink(path)
         return taken or outputs.NONE
 

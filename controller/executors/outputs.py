@@ -1,7 +1,8 @@
 """The values that a run gives to others: `key=value` lines in the file that $JOBWARDEN_OUTPUT names.
 
 `local` takes the file once the process has ended with 0; chains read the values as parameters.
-Invariant: whatever the process left at that path (a directory, a FIFO, a gigabyte), reading it neither blocks nor fails the run.
+Invariants: whatever the process left at that path (a directory, a FIFO, a gigabyte), reading it neither blocks nor fails the run; a secret that the run
+was given is masked before anything is made of what it wrote, the words of an error included.
 """
 
 import errno
@@ -11,6 +12,8 @@ import stat
 from pathlib import Path
 
 import msgspec
+
+from controller.base.masked_stream import Needles
 
 LIMIT = 4096  # bytes in all, as much as a Pod's termination message may hold
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
@@ -26,8 +29,8 @@ class Outputs(msgspec.Struct, frozen=True):
 NONE = Outputs()
 
 
-def parse(data: bytes) -> Outputs:
-    """Read `key=value` lines. Pure.
+def parse(data: bytes, needles: Needles | None = None) -> Outputs:
+    """Read `key=value` lines, masked. Pure.
 
     Shape:  keys are letters, digits, `_`, `.`, `-`, at most 63, starting with a letter or `_`; the value is all that follows the first `=`. Empty lines
             do not count, and the last of several lines with one key wins. One bad line spoils the whole: half of the values would mislead.
@@ -36,6 +39,8 @@ def parse(data: bytes) -> Outputs:
         return Outputs(
             error=f"$JOBWARDEN_OUTPUT holds more than {LIMIT} bytes: write less, or pass the name of a file instead"
         )
+    if needles is not None:
+        data = needles.mask(data)
     values: dict[str, str] = {}
     for number, raw in enumerate(data.split(b"\n"), start=1):
         line = raw.removesuffix(b"\r")
@@ -55,8 +60,8 @@ def parse(data: bytes) -> Outputs:
     return Outputs(values=values)
 
 
-def take(path: str | Path) -> Outputs | None:
-    """Read the file. None: the process wrote none, or the folder is gone."""
+def take(path: str | Path, needles: Needles | None = None) -> Outputs | None:
+    """Read the file, masked. None: the process wrote none, or the folder is gone."""
     try:
         # A process may put anything at the path: O_NONBLOCK for a FIFO, O_NOFOLLOW for a link to what only the controller may read.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -67,7 +72,7 @@ def take(path: str | Path) -> Outputs | None:
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return Outputs(error="$JOBWARDEN_OUTPUT is not a regular file")
-        return parse(os.read(fd, LIMIT + 1))
+        return parse(os.read(fd, LIMIT + 1), needles)
     except OSError as error:
         return Outputs(error=f"$JOBWARDEN_OUTPUT cannot be read: {os.strerror(error.errno or 0)}")
     finally:

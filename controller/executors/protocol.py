@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from controller.base.masked_stream import Needles
 from controller.domain.job import FailureReason, JobSpec
 
 
@@ -46,7 +47,16 @@ class ExecutionRequest(msgspec.Struct, frozen=True, kw_only=True):
     output_path: str | Path | None = (
         None  # the file that $JOBWARDEN_OUTPUT names; its folder exists, the file itself the process makes
     )
+    needles: Needles | None = None  # the secrets that the run is given: masked in whatever is kept of it
     pod: PodRequest | None = None  # run as a Pod, and not as a process of this host
+
+    def __repr__(self) -> str:
+        return f"ExecutionRequest({self.namespace}/{self.run})"
+
+
+def masked(request: ExecutionRequest, text: str) -> str:
+    """Words about a run, free of what it was given. Pure."""
+    return text if request.needles is None else request.needles.mask_text(text)
 
 
 class ExecutionResult(msgspec.Struct, frozen=True, kw_only=True):

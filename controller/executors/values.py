@@ -24,6 +24,9 @@ class Resolved(msgspec.Struct, frozen=True):
         return "Resolved(***)"
 
 
+NOTHING = Resolved({})
+
+
 def resolve(
     declared: Iterable[EnvVar], fields: Mapping[str, str], allowed: Allowed, environment: Mapping[str, str]
 ) -> Resolved | Unreadable:

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from controller.base.clock import Clock
+from controller.base.masked_stream import Needles, StreamMasker
 from controller.executors.output import Tail
 from controller.executors.runlog import LogWriter, RunLog
 from controller.kubernetes.objects import ApiFailed
@@ -84,13 +85,24 @@ def _moment(time: bytes) -> tuple[bytes, bytes]:
 class PodLog:
     """One container's output. `follow` runs until the stream ends after `ended` was called."""
 
-    def __init__(self, logs: LogWriter, clock: Clock, *, path: str | Path | None, limit: int, keep: int) -> None:
+    def __init__(
+        self,
+        logs: LogWriter,
+        clock: Clock,
+        *,
+        path: str | Path | None,
+        limit: int,
+        keep: int,
+        needles: Needles | None = None,
+    ) -> None:
+        """`needles`: what to mask; only what this controller itself has looked up for the run."""
         self.tail = Tail(keep)
         self.log = RunLog(logs, path, limit) if path is not None else None
         self.last_output_at: datetime | None = None
         self.error: str | None = None
         self._logs, self._clock = logs, clock
         self._lines = Lines()
+        self._masker = StreamMasker(needles) if needles is not None else None
         self._ended = asyncio.Event()
         self._done = asyncio.Event()
         self._open: asyncio.Timeout | None = None
@@ -120,6 +132,7 @@ class PodLog:
                 await self._pause(pause)
                 self._lines.again()
         finally:
+            self._keep(self._masker.flush() if self._masker is not None else b"")
             self._done.set()
 
     async def _pause(self, seconds: float) -> None:
@@ -164,10 +177,15 @@ class PodLog:
         if not data:
             return
         self.last_output_at = self._clock.now()
-        self.tail.add(data)
-        if self.log is not None:
-            self.log.write(data)
-            if self._logs.full and self.log.wanting:
-                room = asyncio.Event()
-                self._logs.when_room(self.log, room.set)
-                await room.wait()
+        self._keep(data if self._masker is None else self._masker.feed(data))
+        if self.log is not None and self._logs.full and self.log.wanting:
+            room = asyncio.Event()
+            self._logs.when_room(self.log, room.set)
+            await room.wait()
+
+    def _keep(self, data: bytes) -> None:
+        """Output as it may be seen."""
+        if data:
+            self.tail.add(data)
+            if self.log is not None:
+                self.log.write(data)

@@ -20,7 +20,7 @@ from controller.base.clock import Clock
 from controller.base.logs import event
 from controller.domain.reasons import Reason
 from controller.executors import outputs
-from controller.executors.protocol import ExecutionRequest, ExecutionResult, Handle, OnEnd
+from controller.executors.protocol import ExecutionRequest, ExecutionResult, Handle, OnEnd, masked
 from controller.executors.runlog import LogWriter
 from controller.kubernetes import podspec, podstate
 from controller.kubernetes.objects import ApiFailed
@@ -97,7 +97,12 @@ class PodExecution:
         self._stop_reason: str | None = None
         self._released = False
         self._log = PodLog(
-            facilities.logs, facilities.clock, path=request.log_path, limit=request.log_limit, keep=request.keep_bytes
+            facilities.logs,
+            facilities.clock,
+            path=request.log_path,
+            limit=request.log_limit,
+            keep=request.keep_bytes,
+            needles=request.needles,
         )
         self._reading: asyncio.Task[None] | None = None
         self._task = asyncio.get_running_loop().create_task(self._live(), name=f"run {request.run}")
@@ -449,7 +454,11 @@ class PodExecution:
         tail = self._log.tail
         began = fields.pop("started_at", None) or self.started_at
         finished = max(fields.pop("finished_at", None) or self._with.clock.now(), began)
-        taken = outputs.parse(words.encode()) if words and fields.get("exit_code") == 0 else outputs.NONE
+        asked = words and fields.get("exit_code") == 0
+        taken = outputs.parse(words.encode(), self.request.needles) if asked else outputs.NONE
+        for said in ("start_error", "note"):
+            if fields.get(said):
+                fields[said] = masked(self.request, fields[said])
         return ExecutionResult(
             run=self.request.run,
             started_at=began,

@@ -31,7 +31,7 @@ from controller.domain.reasons import Reason
 from controller.domain.records import Ending, Handle, Run
 from controller.domain.states import DispatchState, RunState
 from controller.domain.story import StoryEvent, StoryKind, Tell
-from controller.executors.protocol import Execution, ExecutionRequest, ExecutionResult, Executor
+from controller.executors.protocol import Execution, ExecutionRequest, ExecutionResult, Executor, masked
 from controller.store import dispatches, jobs, runs
 from controller.store.governors import Registry
 from controller.store.runs import OpenRun
@@ -274,7 +274,7 @@ class Dispatcher:
         try:
             execution = self._executor.start(prepared, self._on_end)
         except Exception as error:  # noqa: BLE001 - the run is open and has to end
-            self._not_started(run, error)
+            self._not_started(run, error, prepared)
             return
         self._executions[run.name] = execution
         self._young[run.name] = asyncio.get_running_loop().call_later(_YOUNG_S, self._grown, run.name)
@@ -302,10 +302,16 @@ class Dispatcher:
         """The end of an open run that will not be started here."""
         return Ending(run=run.name, finished_at=self._clock.now(), interrupted=Reason.Interrupted)
 
-    def _not_started(self, run: Run, error: Exception) -> None:
+    def _not_started(self, run: Run, error: Exception, request: ExecutionRequest | None = None) -> None:
         """Something broke that promised not to; the run ends, and the controller goes on."""
-        event(_log, "a run could not be started", logging.ERROR, error=error, run=run.name, job=run.job)
-        why = f"it could not be started: {type(error).__name__}: {error}"
+        words = f"{type(error).__name__}: {error}"
+        if request is not None and request.needles is not None:
+            # A traceback ends with the words of the error.
+            words = masked(request, words)
+            event(_log, "a run could not be started", logging.ERROR, run=run.name, job=run.job, problem=words)
+        else:
+            event(_log, "a run could not be started", logging.ERROR, error=error, run=run.name, job=run.job)
+        why = f"it could not be started: {words}"
         self._end(Ending(run=run.name, finished_at=self._clock.now(), start_error=why))
 
     def _on_end(self, result: ExecutionResult) -> None:

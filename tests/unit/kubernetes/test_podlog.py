@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.base.clock import SystemClock
+from controller.base.masked_stream import Needles
 from controller.executors.runlog import LogWriter
 from controller.kubernetes import podlog
 from controller.kubernetes.podlog import Lines, PodLog
@@ -79,6 +80,27 @@ class DeadStream:
         if follow:
             await asyncio.Event().wait()
         yield b"2026-01-01T00:00:00.2Z last\n"
+
+
+async def test_a_secret_is_masked_across_lines_and_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this controller has looked up for the Pod; also when the stream was taken up again in the middle of it."""
+    monkeypatch.setattr(podlog, "_CUT_S", 0.01)
+    workloads: Any = DeadStream()
+    log = PodLog(
+        LogWriter(asyncio.get_running_loop()),
+        SystemClock(),
+        path=None,
+        limit=100,
+        keep=100,
+        needles=Needles.of([b"first", b"st\nlast"]),
+    )
+    reading = asyncio.create_task(log.follow(workloads, "n", "p", "c"))
+    async with asyncio.timeout(20):
+        while not log.last_output_at:
+            await asyncio.sleep(0)
+        await log.finish()
+        await reading
+    assert log.tail.data == b"***\n"
 
 
 async def test_a_stream_that_has_died_costs_no_output(monkeypatch: pytest.MonkeyPatch) -> None:
