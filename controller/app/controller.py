@@ -38,10 +38,12 @@ from controller.dispatch.launch import Launcher
 from controller.domain.job import ExecutorKind
 from controller.domain.requesters import ANNOTATION
 from controller.domain.story import StoryEvent, StoryKind
-from controller.executors import orphans, processes
+from controller.executors import orphans, private_files, processes
 from controller.executors.choice import Executors
 from controller.executors.local import LocalExecutor
+from controller.executors.private_files import PrivateFiles
 from controller.executors.protocol import Executor, Handle
+from controller.loops.credentials import CredentialLoop
 from controller.loops.dispatcher import Dispatcher, Identity, Limits
 from controller.loops.lease import LEASE, LeaseLoop
 from controller.loops.outbox import OutboxLoop
@@ -113,6 +115,9 @@ class _Controller:
         self._replicated = store.dialect == "postgresql"
         self._telling = Telling(options.tell, as_logs=options.log_format is not LogFormat.Story)
         self._metrics = self._make_metrics()
+        places = private_files.places(os.environ)
+        self._private = PrivateFiles(self._identity.owner, places)
+        self._credentials = CredentialLoop(self._private, places)
         self._supervisor = Supervisor(self._metrics.loop_restarted)
         self._outbox_wake = Wake()
         self._cluster: Cluster | None = None
@@ -126,6 +131,7 @@ class _Controller:
         self._status = self._make_status()
         try:
             await self._recover()
+            await self._credentials.once()
             self._sources = self._make_sources()
             self._control = self._make_control()
             self._telling.listen(self._control.news.publish)
@@ -142,6 +148,7 @@ class _Controller:
             await self._supervisor.run()
         finally:
             executor.close()
+            self._private.close()
             await self._leave()
         if self._dispatcher.unwritten:
             raise StoreUnavailable(
@@ -161,7 +168,7 @@ class _Controller:
         return made
 
     def _make_executor(self) -> Executor:
-        local = LocalExecutor(self._clock)
+        local = LocalExecutor(self._clock, private=self._private)
         if ExecutorKind.Kubernetes not in self._plan.defaults.executors:
             return local
         from controller.app.cluster import pods_of  # noqa: PLC0415 - see settings
@@ -183,6 +190,7 @@ class _Controller:
             log_dir=self._options.log_dir,
             output_dir=outputs,
             log_limit=self._plan.log_limit,
+            private=self._private,
         )
         return Dispatcher(
             self._store,
@@ -282,6 +290,7 @@ class _Controller:
         outbox = OutboxLoop(
             self._store, sender.send, self._clock, self._identity.owner, self._outbox_wake, metrics=self._metrics
         )
+        supervise.add("credentials", self._credentials.run, restartable=True)
         supervise.add("outbox", outbox.run)
         supervise.add("status", self._status.run, restartable=True)
         supervise.add("retention", RetentionLoop(self._store, self._clock, self._options.log_dir).run, restartable=True)

@@ -5,8 +5,10 @@ never an exception: the run is open and has to end.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+
+from msgspec import structs
 
 from controller.base import paths
 from controller.base.masked_stream import Needles
@@ -15,7 +17,9 @@ from controller.domain import pods
 from controller.domain.job import EnvVar, ExecTarget, ExecutorKind, JobSpec, PodTarget, ShellTarget
 from controller.domain.records import Ending, Output, Run
 from controller.domain.resolve import Defaults
-from controller.executors import environment, values
+from controller.executors import credentials, environment, values
+from controller.executors.credentials import Arranged, Given, Refused
+from controller.executors.private_files import NoPlace, PrivateFiles
 from controller.executors.protocol import ExecutionRequest, ExecutionResult, PodRequest
 
 _POD_OUTPUT = "/dev/termination-log"
@@ -34,8 +38,9 @@ class Launcher:
         log_dir: Path,
         output_dir: Path,
         log_limit: int = 64 * 1024 * 1024,
+        private: PrivateFiles | None = None,
     ) -> None:
-        """`output_dir` exists and is private; `log_limit` is bytes a run."""
+        """`output_dir` exists and is private; `log_limit` is bytes a run; without `private` no run gets files."""
         self._environ = environ
         self._base = environment.inherited(environ)
         self._allowed = allowed
@@ -43,9 +48,13 @@ class Launcher:
         self._log_dir = log_dir
         self._output_dir = output_dir
         self._log_limit = log_limit
+        self._private = private
 
-    def prepare(self, run: Run, spec: JobSpec) -> ExecutionRequest | str:
-        """The request, or why the run cannot be started. Reads the files that variables refer to: see `blocks`."""
+    def prepare(self, run: Run, spec: JobSpec, given: Sequence[Given] = ()) -> ExecutionRequest | str:
+        """The request, or why the run cannot be started. Reads the files that variables refer to: see `blocks`.
+
+        Shape:  what is `given` goes over the variables that the job declares itself; files are made by the executor, just before the start.
+        """
         refusal = pods.refusal(spec, run.namespace, self._settings)
         if refusal is not None:
             return refusal
@@ -55,14 +64,38 @@ class Launcher:
             if isinstance(resolved, Unreadable):
                 return resolved.message
             found = resolved
-        return self._request(run, spec, found, looked_up=True)
+        arranged = self._arrange(run, spec, given)
+        if isinstance(arranged, Refused):
+            return arranged.message
+        return self._request(run, spec, found, arranged)
 
     def prepare_adoption(self, run: Run, spec: JobSpec) -> ExecutionRequest:
         """The request of a run that somebody else has started as a Pod: nothing is looked up again."""
-        return self._request(run, spec, values.NOTHING, looked_up=False)
+        return self._request(run, spec, values.NOTHING, None)
 
-    def _request(self, run: Run, spec: JobSpec, found: values.Resolved, *, looked_up: bool) -> ExecutionRequest:
-        declared = found.values
+    def _arrange(self, run: Run, spec: JobSpec, given: Sequence[Given]) -> Arranged | Refused:
+        """What is given, by where it goes; with files also the variable that names their folder."""
+        arranged = credentials.arrange(given) if given else credentials.NOTHING
+        if isinstance(arranged, Refused):
+            return arranged
+        if isinstance(spec.target, PodTarget) and (arranged.env or arranged.files):
+            return Refused("a job with spec.pod gets no credentials of the controller: name Secrets in its template")
+        if not arranged.files:
+            return arranged
+        if spec.executor is ExecutorKind.Kubernetes:
+            return Refused("a run as a Pod gets no credentials as files: deliver them as variables, or use volumes")
+        if self._private is None:
+            return Refused("this controller makes no folder for credentials: deliver them as variables")
+        folder = self._private.path(run.name)
+        if isinstance(folder, NoPlace):
+            return Refused(folder.message)
+        return structs.replace(arranged, env={**arranged.env, credentials.DIRECTORY_VARIABLE: str(folder)})
+
+    def _request(self, run: Run, spec: JobSpec, found: values.Resolved, arranged: Arranged | None) -> ExecutionRequest:
+        """`arranged` None: for a Pod that is there already."""
+        given = arranged or credentials.NOTHING
+        secrets = (*map(os.fsencode, found.secrets), *given.secrets)
+        declared = {**found.values, **given.env}
         in_pod = spec.executor is ExecutorKind.Kubernetes
         output_path = _POD_OUTPUT if in_pod else f"{self._output_dir}/{run.name}"
         facts = environment.RunFacts(
@@ -91,19 +124,23 @@ class Launcher:
             log_path=paths.run_log(self._log_dir, run.namespace, run.job, run.name),
             log_limit=self._log_limit,
             output_path=None if in_pod else output_path,
-            needles=Needles.of(os.fsencode(value) for value in found.secrets) if found.secrets else None,
-            pod=_pod(spec, declared, facts, looked_up=looked_up) if in_pod else None,
+            files=given.files,
+            needles=Needles.of(secrets) if secrets else None,
+            pod=_pod(spec, declared, facts, arranged) if in_pod else None,
         )
 
 
-def _pod(spec: JobSpec, declared: Mapping[str, str], facts: environment.RunFacts, *, looked_up: bool) -> PodRequest:
+def _pod(
+    spec: JobSpec, declared: Mapping[str, str], facts: environment.RunFacts, arranged: Arranged | None
+) -> PodRequest:
     """What the Pod is told: what the controller looked up for it goes where nobody else can read it."""
     secret = {one.name for one in spec.env if one.file_ref is not None or one.env_ref is not None}
+    secret |= arranged.env.keys() if arranged is not None else set()
     seen = {name: value for name, value in declared.items() if name not in secret}
     return PodRequest(
         spec=spec,
         values=environment.build({}, seen, facts),
-        secrets={name: value for name, value in declared.items() if name in secret} if looked_up else None,
+        secrets={name: value for name, value in declared.items() if name in secret} if arranged is not None else None,
     )
 
 

@@ -46,11 +46,12 @@ def build(base: Mapping[str, str], declared: Mapping[str, str], facts: RunFacts)
     Shape:  every JOBWARDEN_ variable but the parameters is always there, empty where there is nothing to say, so that `set -u` scripts can ask.
     Source: RFC 3339 for instants, https://www.w3.org/TR/trace-context/ for TRACEPARENT.
     """
-    own = {name: value for name, value in declared.items() if not _reserved(name)}
+    own = {name: value for name, value in declared.items() if not reserved(name)}
     return {**base, **own, **_facts(facts)}
 
 
-def _reserved(name: str) -> bool:
+def reserved(name: str) -> bool:
+    """Whether a variable is one that only the controller sets. Pure."""
     return name.startswith(_RESERVED_PREFIX) or name == _TRACE
 
 

@@ -21,6 +21,7 @@ import msgspec
 from controller.base.clock import Clock
 from controller.executors import outputs, processes
 from controller.executors.poller import Poller
+from controller.executors.private_files import PrivateFiles
 from controller.executors.processes import Session
 from controller.executors.protocol import ExecutionRequest, ExecutionResult, Handle, OnEnd, masked
 from controller.executors.runlog import LogWriter, RunLog
@@ -40,6 +41,7 @@ class Facilities(msgspec.Struct, frozen=True):
     logs: LogWriter
     scanner: Scanner
     host: str
+    private: PrivateFiles | None = None
 
 
 class LocalExecution:
@@ -278,7 +280,16 @@ class LocalExecution:
         if rest and self.request.log_path is not None:
             self._write_log(rest, stream)
 
+    def _remove_files(self) -> str | None:
+        """Nobody needs the run's credentials any more; why they are still there, if so."""
+        private = self._with.private
+        return private.remove(self.request.run) if self.request.files and private is not None else None
+
     def _deliver(self, result: ExecutionResult) -> None:
+        trouble = self._remove_files()
+        if trouble is not None:
+            note = f"{result.note}; {trouble}" if result.note else trouble
+            result = msgspec.structs.replace(result, note=note)
         self._forget(self)
         self._on_end(result)
 
@@ -339,6 +350,7 @@ class LocalExecution:
         self._close_pidfd()
         self._stdout.close()
         self._stderr.close()
+        self._remove_files()
 
     def _close_pidfd(self) -> None:
         if self._pidfd >= 0:

@@ -13,6 +13,7 @@ import socket
 from controller.base.clock import Clock
 from controller.executors import descriptors, poller
 from controller.executors.execution import Facilities, LocalExecution
+from controller.executors.private_files import PrivateFiles
 from controller.executors.protocol import Execution, ExecutionRequest, OnEnd
 from controller.executors.runlog import LogWriter
 from controller.executors.spawn import NotStarted, spawn
@@ -24,7 +25,10 @@ _YOUNG = 0.005  # seconds; a run is young for between one and two of these
 class LocalExecutor:
     """Runs requests as processes of this host. Everything is for the event loop's thread."""
 
-    def __init__(self, clock: Clock, loop: asyncio.AbstractEventLoop | None = None) -> None:
+    def __init__(
+        self, clock: Clock, loop: asyncio.AbstractEventLoop | None = None, *, private: PrivateFiles | None = None
+    ) -> None:
+        """`private` makes the folders of requests that have files; without it such a request does not start."""
         self._loop = loop if loop is not None else asyncio.get_running_loop()
         self._facilities = Facilities(
             clock=clock,
@@ -33,6 +37,7 @@ class LocalExecutor:
             logs=LogWriter(self._loop),
             scanner=Scanner(self._loop),
             host=socket.gethostname(),
+            private=private,
         )
         self._running: set[LocalExecution] = set()
         descriptors.keep_private()
@@ -46,7 +51,8 @@ class LocalExecutor:
         """Start the process now. See `protocol.Executor`."""
         execution = LocalExecution(self._facilities, request, on_end, self._running.discard)
         self._running.add(execution)
-        spawned = spawn(request.argv, request.env, request.cwd, self._null)
+        refusal = self._place_files(request)
+        spawned = NotStarted(refusal) if refusal else spawn(request.argv, request.env, request.cwd, self._null)
         if isinstance(spawned, NotStarted):
             self._loop.call_soon(execution.not_started, spawned.message)
         else:
@@ -71,6 +77,13 @@ class LocalExecutor:
         if self._null >= 0:
             os.close(self._null)
             self._null = -1
+
+    def _place_files(self, request: ExecutionRequest) -> str | None:
+        """Make the run's private folder, if it needs one; what prevented it."""
+        if not request.files:
+            return None
+        private = self._facilities.private
+        return private.fill(request.run, request.files) if private is not None else "no run gets files here"
 
     def _let_grow(self, execution: LocalExecution) -> None:
         self._young.append(execution)

@@ -47,6 +47,7 @@ class ExecutionRequest(msgspec.Struct, frozen=True, kw_only=True):
     output_path: str | Path | None = (
         None  # the file that $JOBWARDEN_OUTPUT names; its folder exists, the file itself the process makes
     )
+    files: Mapping[str, bytes] = {}  # relative path to content, in a private folder that is gone when the run has ended
     needles: Needles | None = None  # the secrets that the run is given: masked in whatever is kept of it
     pod: PodRequest | None = None  # run as a Pod, and not as a process of this host
 
