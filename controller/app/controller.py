@@ -43,6 +43,7 @@ from controller.executors.choice import Executors
 from controller.executors.local import LocalExecutor
 from controller.executors.private_files import PrivateFiles
 from controller.executors.protocol import Executor, Handle
+from controller.loops.cleanups import CleanupLoop, Undoer
 from controller.loops.credentials import CredentialLoop
 from controller.loops.dispatcher import Dispatcher, Identity, Limits
 from controller.loops.lease import LEASE, LeaseLoop
@@ -120,6 +121,8 @@ class _Controller:
         self._credentials = CredentialLoop(self._private, places)
         self._supervisor = Supervisor(self._metrics.loop_restarted)
         self._outbox_wake = Wake()
+        self._undoer: Undoer | None = None  # nothing that a run gets has to be undone elsewhere, so far
+        self._cleanup_wake = Wake()
         self._cluster: Cluster | None = None
         self._pods: KubernetesExecutor | None = None
 
@@ -302,6 +305,10 @@ class _Controller:
         if self._options.run_for is not None:
             supervise.start("run for", self._stop_after(self._options.run_for))
         supervise.on_stop("runs", partial(self._dispatcher.drain, DRAIN))
+        if self._undoer is not None:
+            cleanups = CleanupLoop(self._store, self._undoer, self._clock, self._cleanup_wake, self._telling)
+            supervise.add("cleanups", cleanups.run, restartable=True)
+            supervise.on_stop("cleanups", cleanups.drain)
         supervise.on_stop("notifications", outbox.drain)
         supervise.on_stop("status", self._flush_status)
         if self._cluster is not None:
@@ -433,6 +440,7 @@ class _Controller:
         """A turn changed these jobs, and may have left notifications."""
         self._status.touched(jobs)
         self._outbox_wake.set()
+        self._cleanup_wake.set()
         if self._replicated and self._cluster is not None:
             for topic in self._cluster.topics(jobs):
                 self._store.submit(partial(self._notify, topic=topic))

@@ -11,7 +11,7 @@ import msgspec
 
 from controller.domain.job import FailureReason, JobSpec
 from controller.domain.states import ApprovalState, Cause, DispatchState, OutboxState, RunState
-from controller.domain.trust import Grant
+from controller.domain.trust import Grant, Ref
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -261,6 +261,23 @@ class OutboxItem(Record, frozen=True):
     attempts: int = 0
     to: str | None = None
     run: str | None = None
+    last_error: str | None = None
+
+
+class Cleanup(Record, frozen=True):
+    """What has to be undone at a provider when a run has ended. `handle` is the provider's own name for it and holds no secret.
+
+    `not_before` counts from when the run is not open any more; what is recorded before a run is opened says until when that may take.
+    """
+
+    id: str
+    run: str
+    provider: Ref
+    namespace: str
+    handle: bytes
+    created_at: datetime
+    not_before: datetime
+    attempts: int = 0
     last_error: str | None = None
 
 

@@ -492,6 +492,24 @@ outbox = Table(
     ),
 )
 
+# What providers did for runs and has to be undone; a row is there before that is done, and goes when nothing is left of it.
+cleanups = Table(
+    "cleanups",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("run", String(63), nullable=False),  # no foreign key: it may be forgotten, or never opened
+    Column("provider", String(253), nullable=False),
+    Column("provider_kind", String(63), nullable=False),
+    Column("namespace", String(63), nullable=False),  # '' for a ClusterCredentialProvider
+    Column("handle", LargeBinary, nullable=False),  # the provider's own name for it, never a secret
+    Column("created_at", Instant, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("not_before", Instant, nullable=False),
+    Column("last_error", Text),
+    Index("ix_cleanups_due", "not_before"),
+    Index("ix_cleanups_run", "run"),
+)
+
 tombstones = Table(
     "tombstones",
     metadata,

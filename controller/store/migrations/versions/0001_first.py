@@ -80,6 +80,22 @@ def upgrade() -> None:
     )
     op.create_index("ix_audit_subject", "audit", ["namespace", "subject"], unique=False)
     op.create_table(
+        "cleanups",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("run", sa.String(length=63), nullable=False),
+        sa.Column("provider", sa.String(length=253), nullable=False),
+        sa.Column("provider_kind", sa.String(length=63), nullable=False),
+        sa.Column("namespace", sa.String(length=63), nullable=False),
+        sa.Column("handle", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("not_before", sa.BigInteger(), nullable=False),
+        sa.Column("last_error", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_cleanups")),
+    )
+    op.create_index("ix_cleanups_due", "cleanups", ["not_before"], unique=False)
+    op.create_index("ix_cleanups_run", "cleanups", ["run"], unique=False)
+    op.create_table(
         "dispatches",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("job_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
