@@ -15,6 +15,7 @@ import fcntl
 import os
 import re
 import stat
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def places(environ: Mapping[str, str], configured: Path | None = None) -> tuple[
 
 
 class PrivateFiles:
-    """The private folders of one controller's runs. Nothing is made before the first run needs one. Blocks only on memory."""
+    """The private folders of one controller's runs. Nothing is made before the first run needs one. Blocks only on memory; all but `path` is for one thread."""
 
     def __init__(self, owner: str, where: Sequence[Path], mounts: Path = _MOUNTS) -> None:
         """`owner` is this controller's alone; `mounts` is the table of mounts, by which a file system is known."""
@@ -62,15 +63,17 @@ class PrivateFiles:
         self._folder: Path | None = None
         self._fd = -1
         self._left: set[str] = set()
+        self._opening = threading.Lock()  # who opened it a second time would wait for itself
 
     def path(self, run: str) -> Path | NoPlace:
-        """The folder that a run will have. Effect: the controller's own folder exists and is held."""
-        if self._folder is None:
-            found = self._open()
-            if isinstance(found, NoPlace):
-                return found
-            self._folder, self._fd = found
-        return self._folder / _checked(run)
+        """The folder that a run will have. From any thread. Effect: the controller's own folder exists and is held."""
+        with self._opening:
+            if self._folder is None:
+                found = self._open()
+                if isinstance(found, NoPlace):
+                    return found
+                self._folder, self._fd = found
+            return self._folder / _checked(run)
 
     def fill(self, run: str, files: Mapping[str, bytes]) -> str | None:
         """Make the folder and its files. What prevented it, in words; then nothing is left of it."""

@@ -7,7 +7,9 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -160,6 +162,23 @@ def test_what_cannot_be_removed_is_told_and_tried_again(private: PrivateFiles, m
     folder = private.path("run")
     assert isinstance(folder, Path)
     assert not folder.exists()
+
+
+def test_several_threads_may_be_the_first_to_ask(place: Path) -> None:
+    """Runs whose variables are read from files are prepared beside each other."""
+    for number in range(20):
+        private = PrivateFiles(f"owner-{number}", (place,))
+        together = threading.Barrier(4)
+
+        def ask(private: PrivateFiles = private, together: threading.Barrier = together) -> Path | NoPlace:
+            together.wait()
+            return private.path("run")
+
+        with ThreadPoolExecutor(4) as threads:
+            asked = [threads.submit(ask) for _ in range(4)]
+            assert len({one.result(DEADLINE) for one in asked}) == 1
+        private.close()
+    assert left_in(place) == []
 
 
 # Sweeping
