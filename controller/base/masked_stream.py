@@ -14,7 +14,7 @@ longer than the longest needle with the breaks within it, and never a complete l
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
 from controller.base import encodings
@@ -23,6 +23,7 @@ MASK = b"***"
 
 _SURE = 4  # characters of a needle
 _WRAPPED = 60  # characters of a line; xxd wraps there, PEM at 64, MIME at 76, `fold` at 80
+_FEW = 64  # needles; one search for each is quicker than looking at every place of a text as long as there are no more
 _LONGEST_BREAK = 8  # bytes; an empty line or two between the parts of a value
 _BREAKS = re.compile(rb"[\r\n]+")
 
@@ -32,12 +33,18 @@ _Span = tuple[int, int]
 class Needles:
     """What to look for. Immutable, and shared by the streams of a run."""
 
-    __slots__ = ("_beginnings", "_needles")
+    __slots__ = ("_by_head", "_needles", "_shorts")
 
     def __init__(self, needles: Mapping[bytes, frozenset[int]]) -> None:
         """`needles` are free of line breaks; with each the places where the value itself has one, as far as these are within its beginning."""
         self._needles = tuple((needle, needle[:_SURE], own) for needle, own in needles.items())
-        self._beginnings = tuple({needle[:length] for needle in needles for length in range(1, _SURE)})
+        self._by_head: dict[bytes, list[tuple[bytes, frozenset[int]]]] = {}
+        shorts: dict[bytes, set[frozenset[int]]] = {}
+        for needle, head, own in self._needles:
+            self._by_head.setdefault(head, []).append((needle, own))
+            for size in range(1, _SURE):
+                shorts.setdefault(head[:size], set()).add(own)
+        self._shorts = {beginning: tuple(owns) for beginning, owns in shorts.items()}
 
     @classmethod
     def of(cls, values: Iterable[bytes]) -> "Needles | None":
@@ -59,44 +66,45 @@ class Needles:
         """The same for text; what cannot be UTF-8 in it becomes an escape. Pure."""
         return self.mask(text.encode("utf-8", "backslashreplace")).decode("utf-8", "replace")
 
-    def spans(self, text: "_Text") -> list[_Span]:
-        """Where needles are, in order; those that overlap are one."""
-        found: list[_Span] = []
-        for needle, _, own in self._needles:
-            at = text.joined.find(needle)
-            while at >= 0:
-                end = at + len(needle)
-                if text.allows(at, end, own):
-                    found.append((text.where(at), text.where(end - 1) + 1))
-                at = text.joined.find(needle, at + 1)
-        return _merged(sorted(found))
-
-    def first_unsure(self, text: "_Text") -> int:
-        """Where the part begins that more bytes could make a needle; the length of the data when there is none."""
+    def look(self, text: "_Text") -> tuple[list[_Span], int]:
+        """Where needles are, in order, those that overlap as one; and where the part begins that more bytes could make a needle (the end, if none)."""
         joined, length = text.joined, len(text.joined)
+        found: list[_Span] = []
         first = length
-        for needle, head, own in self._needles:
-            at = joined.find(head, max(0, length - len(needle) + 1)) if len(needle) > _SURE else -1
-            while 0 <= at < first:
-                if needle.startswith(joined[at:]) and text.allows(at, length + 1, own):
-                    first = at
-                at = joined.find(head, at + 1)
-        if length - first < _SURE and joined.endswith(self._beginnings):
-            first = min(first, self._first_short(text))
-        return text.where(first) if first < length else len(text.data)
+        for at, needle, own in self._candidates(joined):
+            end = at + len(needle)
+            if end <= length:
+                if joined.startswith(needle, at) and text.allows(at, end, own):
+                    found.append((text.where(at), text.where(end - 1) + 1))
+            elif at < first and needle.startswith(joined[at:]) and text.allows(at, length + 1, own):
+                first = at
+        first = min(first, self._first_short(text))
+        return _merged(sorted(found)), text.where(first) if first < length else len(text.data)
+
+    def _candidates(self, joined: bytes) -> Iterator[tuple[int, bytes, frozenset[int]]]:
+        """Every place where the head of a needle stands, with that needle."""
+        if len(self._needles) <= _FEW:
+            for needle, head, own in self._needles:
+                at = joined.find(head)
+                while at >= 0:
+                    yield at, needle, own
+                    at = joined.find(head, at + 1)
+            return
+        by_head = self._by_head
+        for at in range(len(joined) - _SURE + 1):
+            head = joined[at : at + _SURE]
+            if head in by_head:
+                for needle, own in by_head[head]:
+                    yield at, needle, own
 
     def _first_short(self, text: "_Text") -> int:
-        """The same for beginnings under `_SURE` characters."""
+        """Where a beginning of fewer than `_SURE` characters stands at the end; the end, if none does."""
         length = len(text.joined)
-        return min(
-            (
-                length - size
-                for _, head, own in self._needles
-                for size in range(1, _SURE)
-                if text.joined.endswith(head[:size]) and text.allows(length - size, length + 1, own)
-            ),
-            default=length,
-        )
+        for size in range(min(_SURE - 1, length), 0, -1):
+            owns = self._shorts.get(text.joined[-size:], ())
+            if any(text.allows(length - size, length + 1, own) for own in owns):
+                return length - size
+        return length
 
 
 class StreamMasker:
@@ -120,8 +128,9 @@ class StreamMasker:
 
     def _give(self, data: bytes, *, at_end: bool) -> bytes:
         text = _Text(data, self._column)
-        spans = self._needles.spans(text)
-        until = len(data) if at_end else self._needles.first_unsure(text)
+        spans, until = self._needles.look(text)
+        if at_end:
+            until = len(data)
         given, at = [], 0
         for start, end in _merged([(0, self._covered), *spans]) if self._covered else spans:
             if start >= until:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from controller.base import encodings
+from controller.base import encodings, masked_stream
 from controller.base.masked_stream import MASK, Needles, StreamMasker
 
 secrets = st.one_of(
@@ -19,6 +19,10 @@ secrets = st.one_of(
 ).filter(lambda value: encodings.maskable(value) and b"*" not in value)
 texts = st.text("ab \n\r=Zm%", max_size=30).map(str.encode)
 CANARY = b"canary-/+?Zq7&\"x' \xc3\xa9"
+
+
+# Many needles are looked for in another way; none of these is ever in a text.
+MANY = tuple(b"~%03d~" % number for number in range(masked_stream._FEW))
 
 
 def needles_of(*values: bytes) -> Needles:
@@ -63,6 +67,13 @@ def in_pieces(needles: Needles, data: bytes, cuts: list[int]) -> bytes:
     ends = sorted({min(cut, len(data)) for cut in cuts} | {len(data)})
     given_out = b"".join(masker.feed(data[a:b]) for a, b in zip([0, *ends], ends, strict=False))
     return given_out + masker.flush()
+
+
+@given(st.data(), st.lists(secrets, min_size=1, max_size=3))
+def test_few_and_many_secrets_are_found_alike(data: st.DataObject, values: list[bytes]) -> None:
+    """Two ways of looking, one result."""
+    text = data.draw(printed(values))
+    assert needles_of(*values, *MANY).mask(text) == needles_of(*values).mask(text)
 
 
 @given(st.data(), st.lists(secrets, min_size=1, max_size=3), st.lists(st.integers(0, 300)))
