@@ -66,6 +66,7 @@ from controller.store.store import Store, Tx
 if TYPE_CHECKING:
     from controller.app.cluster import Cluster
     from controller.kubernetes.executor import KubernetesExecutor
+    from controller.loops.evidence import Keys
 
 _log = logging.getLogger(__name__)
 
@@ -123,6 +124,8 @@ class _Controller:
         self._outbox_wake = Wake()
         self._undoer: Undoer | None = None  # nothing that a run gets has to be undone elsewhere, so far
         self._cleanup_wake = Wake()
+
+        self._evidence_wake = Wake()
         self._cluster: Cluster | None = None
         self._pods: KubernetesExecutor | None = None
 
@@ -296,7 +299,8 @@ class _Controller:
         supervise.add("credentials", self._credentials.run, restartable=True)
         supervise.add("outbox", outbox.run)
         supervise.add("status", self._status.run, restartable=True)
-        supervise.add("retention", RetentionLoop(self._store, self._clock, self._options.log_dir).run, restartable=True)
+        retention = RetentionLoop(self._store, self._clock, self._options.log_dir, self._plan.evidence_kept)
+        supervise.add("retention", retention.run, restartable=True)
         if self._replicated:
             self._add_replication()
         self._add_probes()
@@ -310,12 +314,28 @@ class _Controller:
             supervise.add("cleanups", cleanups.run, restartable=True)
             supervise.on_stop("cleanups", cleanups.drain)
         supervise.on_stop("notifications", outbox.drain)
+        self._add_signing()
         supervise.on_stop("status", self._flush_status)
         if self._cluster is not None:
             self._cluster.add_loops(supervise)
         if self._pods is not None:
             supervise.on_stop("pods", self._pods.leave)
         supervise.on_stop("http", sender.close)
+
+    def _add_signing(self) -> None:
+        keys = self._signing_keys()
+        if keys is None:
+            return
+        # Cryptography, which a controller that signs nothing does not owe.
+        from controller.loops.evidence import EvidenceLoop  # noqa: PLC0415
+
+        signing = EvidenceLoop(self._store, keys, self._clock, self._evidence_wake)
+        self._supervisor.add("evidence", signing.run, restartable=True)
+        self._supervisor.on_stop("evidence", signing.drain)
+
+    def _signing_keys(self) -> "Keys | None":
+        """Where the keys that sign evidence come from; None: nowhere, and what is to be signed waits."""
+        return None
 
     def _add_replication(self) -> None:
         lease = LeaseLoop(self._store, self._dispatcher, self._identity.owner, self._clock, self._adopt)
@@ -441,6 +461,8 @@ class _Controller:
         self._status.touched(jobs)
         self._outbox_wake.set()
         self._cleanup_wake.set()
+
+        self._evidence_wake.set()
         if self._replicated and self._cluster is not None:
             for topic in self._cluster.topics(jobs):
                 self._store.submit(partial(self._notify, topic=topic))

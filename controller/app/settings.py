@@ -4,6 +4,7 @@ Errors in the configuration are words with file, line and hint, and stop the sta
 """
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ class Plan(msgspec.Struct, frozen=True):
     starts: int
     running: int
     log_limit: int
+    evidence_kept: timedelta
     allowed: Allowed
     defaults: Defaults
     kubernetes: KubernetesOptions  # for the source in a cluster, and for Pods
@@ -52,6 +54,7 @@ def read(options: RunOptions) -> Plan:
         starts=config.limits.starts,
         running=options.max_running or config.limits.running,
         log_limit=config.settings.run_log.limit,
+        evidence_kept=config.settings.evidence.max_age,
         allowed=Allowed(config.settings.allow_env, tuple(base / folder for folder in config.settings.allow_files)),
         defaults=_defaults(options, config, kubernetes),
         kubernetes=kubernetes or KubernetesOptions(context=options.context),

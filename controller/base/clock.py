@@ -1,4 +1,4 @@
-"""Where time comes from. Every part that needs it is given a `Clock`; tests give one that they move by hand."""
+"""Where time comes from, and how instants are written. Every part that needs it is given a `Clock`; tests give one that they move by hand."""
 
 import time
 from datetime import UTC, datetime
@@ -25,3 +25,9 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+
+def rfc3339(instant: datetime) -> str:
+    """RFC 3339 in UTC with a Z; the fraction only where there is one. Pure."""
+    utc = instant.astimezone(UTC).replace(tzinfo=None)
+    return utc.isoformat(timespec="microseconds" if utc.microsecond else "seconds") + "Z"

@@ -37,6 +37,7 @@ VERBS = {
     "hold": Verb("controller.cli.act", "hold", "Pause a job until it is released."),
     "release": Verb("controller.cli.act", "release", "Lift the hold of a job."),
     "reconcile": Verb("controller.cli.act", "reconcile", "Read a source again now."),
+    "evidence": Verb("controller.cli.evidence", "evidence", "Show, verify or export what is on record about runs."),
     "import": Verb("controller.cli.importing", "import_", "Turn CronJobs of Kubernetes into manifests."),
     "db": Verb("controller.cli.db", "db", "Upgrade, back up, restore or check the database."),
     "schema": Verb("controller.cli.schema", "schema", "Write the schemas of the resources."),

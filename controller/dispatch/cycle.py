@@ -1,4 +1,4 @@
-"""One turn of the dispatcher, in one transaction: finish what ended, fire what is due, judge what waits, open what may run.
+"""One turn of the dispatcher, in one transaction: finish what ended, fire what is due, judge what waits, open what may run, put what ended on record.
 
 Finishing and opening share a commit, so a chain costs one commit a link and a freed slot is taken by whoever waits for it.
 """
@@ -16,7 +16,7 @@ from controller.dispatch.sweep import Swept
 from controller.domain.records import Ending
 from controller.domain.story import StoryEvent
 from controller.finalise.facts import Finalisation
-from controller.store import instances, wakes
+from controller.store import evidence, instances, wakes
 from controller.store.governors import Registry
 from controller.store.runs import OpenRun
 from controller.store.store import Tx
@@ -78,6 +78,8 @@ def turn(tx: Tx, given: Turn, new_id: Callable[[datetime], str], registry: Regis
     may_open = given.slots > 0 and instances.holds(tx, given.owner)
     judged = judge(tx, now, given.owner, given.host, given.slots, new_id, fired.touched, registry) if may_open else None
     looked_at = judged.looked_at if judged is not None else 0
+    # 5. What ended is put on record; last, because on PostgreSQL chains of evidence stay locked until the commit.
+    evidence.append(tx, [decision.run for decision in finished.decided], now)
     unfired = fired.jobs == _FIRED_PER_TURN
     more = unfired or (looked_at > 0 and looked_at == given.slots)
     return Turned(

@@ -85,6 +85,12 @@ class RunLog(_Record, frozen=True):
     limit: int = 64 * 1024 * 1024
 
 
+class EvidenceKept(_Record, frozen=True):
+    """How long what is on record about runs is kept."""
+
+    max_age: timedelta = timedelta(days=365)
+
+
 class PodsAllow(_Record, frozen=True):
     """What Pods of jobs may have."""
 
@@ -107,6 +113,7 @@ class Settings(_Record, frozen=True):
     allow_files: tuple[str, ...] = ()
     default_notification_target: TargetRef | None = None
     run_log: RunLog = RunLog()
+    evidence: EvidenceKept = EvidenceKept()
     executors: tuple[str, ...] = ()
     image: str | None = None
     pods: Pods = Pods()

@@ -1,4 +1,4 @@
-"""Forgets what has aged, an hour at a time: rows by `store.retention`, and the run logs of runs that are no more."""
+"""Forgets what has aged, an hour at a time: rows by `store.retention`, evidence by a rule of its own, and the run logs of runs that are no more."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from controller.base import paths
 from controller.base.clock import Clock
-from controller.store import outbox, retention
+from controller.store import evidence, outbox, retention
 from controller.store.retention import Forgotten
 from controller.store.store import Store
 
@@ -22,10 +22,14 @@ _BREATH_S = 0.05
 class RetentionLoop:
     """`run` for the supervisor, restartable."""
 
-    def __init__(self, store: Store, clock: Clock, log_dir: Path) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, log_dir: Path, evidence_kept: timedelta = timedelta(days=365)
+    ) -> None:
+        """`evidence_kept`: how long what is on record about runs is kept, however long the runs themselves are."""
         self._store = store
         self._clock = clock
         self._log_dir = log_dir
+        self._evidence_kept = evidence_kept
 
     async def run(self) -> None:
         """Once now, then every hour. Errors: StoreUnavailable."""
@@ -41,6 +45,8 @@ class RetentionLoop:
         while await self._store.write(partial(retention.prune_rest, now=self._clock.now())):
             await asyncio.sleep(_BREATH_S)
         while await self._store.write(partial(outbox.prune, before=self._clock.now() - _SENT_KEPT)):
+            await asyncio.sleep(_BREATH_S)
+        while await self._store.write(partial(evidence.prune, now=self._clock.now(), keep=self._evidence_kept)):
             await asyncio.sleep(_BREATH_S)
 
     def _remove_logs(self, forgotten: Sequence[Forgotten]) -> None:

@@ -4,15 +4,18 @@
 without a value is null, never left out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from controller.domain.records import Approval, Dispatch, Run
 from controller.domain.trust import Grant, Identity, Outcome
+from controller.evidence import dsse
+from controller.evidence.dsse import Envelope
 from controller.status.rejection import problems
 from controller.status.text import maybe, printed, rfc3339
+from controller.store.evidence import Head, Record
 from controller.store.observed import ResourceFacts, SourceFacts
 
 API_VERSION = "jobwarden.dev/v1alpha1"
@@ -120,6 +123,47 @@ def dispatch(record: Dispatch) -> Shape:
             "approval": record.approval,
             "endedAt": maybe(record.ended_at),
         },
+    }
+
+
+def evidence(record: Record) -> Shape:
+    """What is on record about a run: the statement as it can be read, and the envelope that holds it byte for byte."""
+    namespace, _, job = record.chain.partition("/")
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Evidence",
+        "metadata": _metadata(record.run, namespace, rfc3339(record.recorded_at)),
+        "spec": {"job": job, "sequence": record.sequence, "signer": record.signer},
+        "status": {
+            "digest": record.digest,
+            "signed": bool(record.envelope.signatures),
+            "signedAt": maybe(record.signed_at),
+        },
+        "statement": msgspec.json.decode(record.envelope.payload),
+        "envelope": dsse.to_json(record.envelope),
+    }
+
+
+def chain(
+    namespace: str,
+    job: str,
+    head: Head,
+    records: Iterable[Record],
+    checkpoints: Iterable[Envelope],
+    following: str | None,
+) -> Shape:
+    """A page of the chain of a job, as envelopes. `digest` of each item is what was noted when it was recorded."""
+    items = [
+        {"sequence": one.sequence, "run": one.run, "digest": one.digest, "envelope": dsse.to_json(one.envelope)}
+        for one in records
+    ]
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "EvidenceList",
+        "metadata": {"name": job, "namespace": namespace, "continue": following},
+        "head": {"sequence": head.sequence, "digest": head.digest},
+        "checkpoints": [dsse.to_json(one) for one in checkpoints],
+        "items": items,
     }
 
 

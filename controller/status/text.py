@@ -1,15 +1,13 @@
 """Instants, ages and output as people and programs read them. Shared by every view; pure throughout."""
 
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+
+from controller.base.clock import rfc3339
+
+__all__ = ["NONE", "age", "maybe", "printed", "rfc3339", "since", "to_second", "until"]
 
 NONE = "<none>"
-
-
-def rfc3339(instant: datetime) -> str:
-    """RFC 3339 in UTC with a Z; the fraction only where there is one."""
-    utc = instant.astimezone(UTC).replace(tzinfo=None)
-    return utc.isoformat(timespec="microseconds" if utc.microsecond else "seconds") + "Z"
 
 
 def maybe(instant: datetime | None) -> str | None:

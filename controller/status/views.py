@@ -21,11 +21,12 @@ from controller.status import explain, project, selectors, shapes, tables, tree,
 from controller.status.query import Query, missing, needed, of_selected_jobs, page_of, query_of, suggestion
 from controller.status.shapes import Shape
 from controller.status.text import rfc3339
-from controller.store import governors, observed, views
+from controller.store import evidence, governors, observed, views
 from controller.store.grants import Testimony
 from controller.store.store import Tx
 
 _HISTORY = 50
+_EVIDENCE = 500
 _TRUST = {
     "identities": "IdentityProfile",
     "credentialpolicies": "CredentialPolicy",
@@ -33,6 +34,7 @@ _TRUST = {
     "policies": "AuthorizationPolicy",
 }
 _RESOURCES = ("jobs", "pools", "targets", *_TRUST)
+
 _ENDED = [state for state in DispatchState if state not in WAITING]
 
 
@@ -156,6 +158,54 @@ def _approvals(tx: Tx, query: Query, now: datetime) -> Any:
     if query.table:
         return tables.approvals(kept, now, namespaces=not query.namespace, wide=query.wide)
     return _one_or_list("Approval", "approvals", tx, query, [shapes.approval(one) for one in kept])
+
+
+# Evidence
+
+
+def _evidence(tx: Tx, query: Query, _now: datetime) -> Shape:
+    """What is on record about the run that is named; else the chain of a job, a page at a time, its checkpoints with the first one."""
+    if query.name is not None:
+        record = evidence.of_name(tx, query.namespace, query.name)
+        if record is None:
+            raise _unrecorded(tx, query.namespace, query.name)
+        return shapes.evidence(record)
+    if not query.job:
+        raise InvalidInput("the name of a run or of a job is needed")
+    if not query.namespace:
+        raise InvalidInput("evidence is of one namespace: say which with -n NAMESPACE")
+    head = evidence.head(tx, query.namespace, query.job)
+    if head is None:
+        known = evidence.names(tx, query.namespace)
+        hint = f"there is some of {', '.join(known[:10])}" if known else "contracts ask for it with `evidence.level`"
+        error = NotFound(f"there is no evidence of the job {query.job!r} in the namespace {query.namespace!r}")
+        error.add_note(hint)
+        raise error
+    limit = query.limit or _EVIDENCE
+    records = evidence.page(tx, query.namespace, query.job, _number(query.after), limit)
+    following = str(records[-1].sequence) if len(records) == limit else None
+    marks = evidence.marks(tx, query.namespace, query.job) if query.after is None else []
+    return shapes.chain(query.namespace, query.job, head, records, marks, following)
+
+
+def _unrecorded(tx: Tx, namespace: str, name: str) -> NotFound:
+    """Why there is nothing: no such run, or one that leaves no evidence (yet)."""
+    found = views.run_list(tx, namespace, name=name, output=False)
+    if not found:
+        return missing("runs", name, namespace, views.run_names(tx, namespace))
+    if found[0].state is RunState.Running:
+        return NotFound(f"the run {name!r} has not ended; what is known of it is put on record when it has")
+    error = NotFound(f"there is no evidence of the run {name!r}")
+    error.add_note("its contract asked for none, or it is older than what is kept")
+    return error
+
+
+def _number(after: str | None) -> int:
+    if after is None:
+        return 0
+    if not after.isascii() or not after.isdigit() or len(after) > 18:
+        raise InvalidInput(f"{after!r} is not where a chain goes on; take `continue` of the answer before")
+    return int(after)
 
 
 # Accounts
@@ -297,6 +347,7 @@ VIEWS: dict[str, View] = {
     **{noun: _documents(kind, noun) for noun, kind in _TRUST.items()},
     "trust-check": _trust_check,
     "trust-explain": _trust_explain,
+    "evidence": _evidence,
     "history": _history,
     "tree": _tree,
     "explain": _explain,

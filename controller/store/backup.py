@@ -1,7 +1,7 @@
 """Backup, restore and check of the runtime database, the same for SQLite and PostgreSQL.
 
-A backup is one SQLite file, whichever database it came from, taken in one snapshot while the controller runs. A restore replaces every row, and
-ends what the backup believed to be going on: nothing of the time before it fires again (design 03, embedded details).
+A backup is one SQLite file, whichever database it came from, taken in one snapshot while the controller runs. A restore replaces every row but those of
+evidence that goes on from where it ends in the backup, and ends what the backup believed to be going on: nothing of the time before it fires again (design 03, embedded details).
 """
 
 import os
@@ -17,9 +17,9 @@ from controller.base.errors import Conflict, InvalidInput, StoreUnavailable
 from controller.domain.reasons import Reason
 from controller.domain.states import WAITING, ApprovalState, DispatchState, OutboxState, RunState
 from controller.schedule import plan
+from controller.store import evidence, migrate, pools
 from controller.store import jobs as job_statements
-from controller.store import migrate, pools
-from controller.store.rows import job_of
+from controller.store.rows import job_of, run_of
 from controller.store.schema import (
     approvals,
     audit,
@@ -140,10 +140,13 @@ def _open_backup(source: Path) -> Engine:
 
 def _restore(tx: Tx, of: Connection, now: datetime, *, hold: bool, actor: str) -> Restored:
     _refuse_while_somebody_lives(tx)
-    for table in reversed(metadata.sorted_tables):
+    # Evidence outlives what it is about: what the backup does not know yet is not taken back.
+    replaced = [table for table in metadata.sorted_tables if table not in evidence.TABLES]
+    for table in reversed(replaced):
         tx.execute(delete(table))
-    for table in metadata.sorted_tables:
+    for table in replaced:
         _copy(table, of, tx)
+    evidence.replace(tx, of, now)
     _reset_sequences(tx)
     tx.execute(update(instances).values(state="Gone"))
     tx.execute(update(sources).values(owner=None))
@@ -203,7 +206,9 @@ def _end_runs(tx: Tx, now: datetime) -> int:
         "finished_at": now,
         "spec": None,
     }
-    return tx.execute(statement.values(**crashed)).rowcount
+    ended = tx.execute(statement.values(**crashed).returning(runs)).all()
+    evidence.append(tx, [run_of(row) for row in ended], now)
+    return len(ended)
 
 
 def _end_dispatches(tx: Tx, now: datetime) -> int:
@@ -259,6 +264,7 @@ def _problems(tx: Tx) -> Iterator[str]:
     homeless = select(jobs.c.namespace, jobs.c.name).where(jobs.c.id.not_in(select(resources.c.id)))
     for row in tx.execute(homeless):
         yield f"job {row.namespace}/{row.name} has no resource"
+    yield from evidence.faults(tx)
 
 
 def _pool_problems(tx: Tx) -> Iterator[str]:

@@ -32,6 +32,7 @@ from sqlalchemy.sql.operators import OperatorType
 from sqlalchemy.types import UserDefinedType
 
 from controller.domain.states import ApprovalState, Cause, DispatchState, OutboxState, RunState
+from controller.evidence.checkpoint import Why
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -531,4 +532,61 @@ audit = Table(
     Column("subject", String(253), nullable=False),
     Column("detail", Text, nullable=False, server_default=""),
     Index("ix_audit_subject", "namespace", "subject"),
+)
+
+# What is on record about runs, apart from them: it outlives runs and jobs. `chain` is namespace/name of the job.
+evidence_chains = Table(
+    "evidence_chains",
+    metadata,
+    Column("chain", String(127), primary_key=True),
+    Column("sequence", BigInteger, nullable=False),  # of the newest statement
+    Column("digest", String(64), nullable=False),  # SHA-256 of its bytes, in hexadecimal
+)
+
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("chain", String(127), primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("namespace", String(63), nullable=False),
+    Column("run", String(63), nullable=False, unique=True),
+    Column("statement", LargeBinary, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("previous", String(64)),
+    Column("recorded_at", Instant, nullable=False),
+    Column("signer", String(320)),  # kind/name of the CredentialProvider of the key; NULL: nobody signs it
+    Column("signature", LargeBinary),
+    Column("key_id", String(80)),
+    Column("signed_at", Instant),
+    Index("ix_evidence_recorded", "recorded_at"),
+    Index(
+        "ix_evidence_unsigned",
+        "namespace",
+        "signer",
+        sqlite_where=text("signature IS NULL AND signer IS NOT NULL"),
+        postgresql_where=text("signature IS NULL AND signer IS NOT NULL"),
+    ),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("chain", String(127), primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("why", String(16), _one_of("why", Why), primary_key=True),
+    Column("namespace", String(63), nullable=False),
+    Column("statement", LargeBinary, nullable=False),
+    Column("digest", String(64), nullable=False),  # of the statement with that number
+    Column("recorded_at", Instant, nullable=False),
+    Column("signer", String(320)),
+    Column("signature", LargeBinary),
+    Column("key_id", String(80)),
+    Column("signed_at", Instant),
+    Index(
+        "ix_checkpoints_unsigned",
+        "namespace",
+        "signer",
+        sqlite_where=text("signature IS NULL AND signer IS NOT NULL"),
+        postgresql_where=text("signature IS NULL AND signer IS NOT NULL"),
+    ),
 )

@@ -112,6 +112,14 @@ class RunLog(Model):
     limit: Quantity = Field("64Mi", description="How much of a run's output is kept; the rest is counted and dropped.")
 
 
+class EvidenceKept(Model):
+    """What is on record about runs."""
+
+    max_age: Duration = Field(
+        "365d", description="How long it is kept; nothing goes that waits for its signature. A signed checkpoint stays."
+    )
+
+
 class PodsAllow(Model):
     """What the Pods of jobs may have beyond what every Pod may."""
 
@@ -157,6 +165,7 @@ class ControllerSettings(Model):
         None, description="Told about Failed and Missed of every job that does not say itself whom to tell about them."
     )
     run_log: RunLog | None = Field(None, description="The full output of each run.")
+    evidence: EvidenceKept | None = Field(None, description="What is on record about runs.")
     executors: list[Literal["Local", "Kubernetes"]] = Field(
         default=[],
         max_length=2,

@@ -91,7 +91,7 @@ def test_defaults_of_records_are_those_of_the_schema() -> None:
         **HEAD,
         "sources": [{"name": "a", "git": git}, {"name": "b", "directory": directory}],
         "limits": defaults(schema["limits"]),
-        "settings": {"runLog": defaults(schema["settings"]["properties"]["runLog"])},
+        "settings": {part: defaults(schema["settings"]["properties"][part]) for part in ("runLog", "evidence")},
     }
     bare = {**HEAD, "sources": [{"name": "a", "git": {"url": "x"}}, {"name": "b", "directory": {"path": "x"}}]}
     assert git.keys() >= {"interval", "timeout", "verifyCommit"}

@@ -467,3 +467,60 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("child_id", "parent", name=op.f("pk_triggers")),
     )
     op.create_index("ix_triggers_parent", "triggers", ["namespace", "parent"], unique=False)
+    op.create_table(
+        "evidence_chains",
+        sa.Column("chain", sa.String(length=127), nullable=False),
+        sa.Column("sequence", sa.BigInteger(), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("chain", name=op.f("pk_evidence_chains")),
+    )
+    op.create_table(
+        "evidence",
+        sa.Column("chain", sa.String(length=127), nullable=False),
+        sa.Column("sequence", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("namespace", sa.String(length=63), nullable=False),
+        sa.Column("run", sa.String(length=63), nullable=False),
+        sa.Column("statement", sa.LargeBinary(), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("previous", sa.String(length=64), nullable=True),
+        sa.Column("recorded_at", sa.BigInteger(), nullable=False),
+        sa.Column("signer", sa.String(length=320), nullable=True),
+        sa.Column("signature", sa.LargeBinary(), nullable=True),
+        sa.Column("key_id", sa.String(length=80), nullable=True),
+        sa.Column("signed_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("chain", "sequence", name=op.f("pk_evidence")),
+        sa.UniqueConstraint("run", name=op.f("uq_evidence_run")),
+    )
+    op.create_index("ix_evidence_recorded", "evidence", ["recorded_at"], unique=False)
+    op.create_index(
+        "ix_evidence_unsigned",
+        "evidence",
+        ["namespace", "signer"],
+        unique=False,
+        sqlite_where=sa.text("signature IS NULL AND signer IS NOT NULL"),
+        postgresql_where=sa.text("signature IS NULL AND signer IS NOT NULL"),
+    )
+    op.create_table(
+        "checkpoints",
+        sa.Column("chain", sa.String(length=127), nullable=False),
+        sa.Column("sequence", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("why", sa.String(length=16), nullable=False),
+        sa.Column("namespace", sa.String(length=63), nullable=False),
+        sa.Column("statement", sa.LargeBinary(), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("recorded_at", sa.BigInteger(), nullable=False),
+        sa.Column("signer", sa.String(length=320), nullable=True),
+        sa.Column("signature", sa.LargeBinary(), nullable=True),
+        sa.Column("key_id", sa.String(length=80), nullable=True),
+        sa.Column("signed_at", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint("why IN ('Head', 'Pruned', 'Restored')", name=op.f("ck_checkpoints_why_known")),
+        sa.PrimaryKeyConstraint("chain", "sequence", "why", name=op.f("pk_checkpoints")),
+    )
+    op.create_index(
+        "ix_checkpoints_unsigned",
+        "checkpoints",
+        ["namespace", "signer"],
+        unique=False,
+        sqlite_where=sa.text("signature IS NULL AND signer IS NOT NULL"),
+        postgresql_where=sa.text("signature IS NULL AND signer IS NOT NULL"),
+    )
