@@ -381,6 +381,7 @@ class _Controller:
         self._metrics.jobs(found.jobs)
         self._metrics.queue(found.waiting)
         self._metrics.replicas(found.replicas)
+        self._metrics.evidence(found.unsigned)
         for (namespace, job), overdue in found.known.items():
             self._metrics.job_overdue(namespace, job, overdue=overdue)
         for namespace, job in set(series) - found.known.keys():

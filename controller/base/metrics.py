@@ -87,6 +87,9 @@ class Metrics:
     def outbox(self, pending: int) -> None:
         """How many notifications are on their way."""
 
+    def evidence(self, unsigned: int) -> None:
+        """How much of what is on record waits for its signature."""
+
     def replicas(self, live: int) -> None:
         """How many controllers share the store."""
 
@@ -158,6 +161,9 @@ class PrometheusMetrics(Metrics):
             "notifications_total", "Notifications that were tried, by result.", "event", "result"
         )
         self._outbox = gauge("notifications_pending", "Notifications on their way.")
+        self._unsigned = gauge(
+            "evidence_unsigned", "Statements about runs, and checkpoints, that wait for their signature."
+        )
         self._replicas = gauge("replicas", "Controllers that share the store.")
         self._leading = prometheus.Gauge(
             "leader_election_master_status",
@@ -237,6 +243,9 @@ class PrometheusMetrics(Metrics):
 
     def outbox(self, pending: int) -> None:
         self._outbox.set(pending)
+
+    def evidence(self, unsigned: int) -> None:
+        self._unsigned.set(unsigned)
 
     def replicas(self, live: int) -> None:
         self._replicas.set(live)

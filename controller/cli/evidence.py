@@ -53,13 +53,13 @@ def show(name: str, output: str) -> None:
     "key_files",
     multiple=True,
     metavar="PUBLIC.pem",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     help="Public key that signatures must be of; repeat it where keys were changed. Without: signatures are not checked.",
 )
 @click.option(
     "--against",
     metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     help="An earlier export: the chain must go on from there.",
 )
 @place_options

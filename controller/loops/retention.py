@@ -15,6 +15,8 @@ from controller.store.store import Store
 
 _EVERY = timedelta(hours=1)
 _SENT_KEPT = timedelta(days=7)
+_CHAINS = 50
+"""Of how many chains of evidence one transaction looks for what has aged."""
 _BREATH_S = 0.05
 """Between two portions, so that whoever is in a hurry goes first."""
 
@@ -46,7 +48,17 @@ class RetentionLoop:
             await asyncio.sleep(_BREATH_S)
         while await self._store.write(partial(outbox.prune, before=self._clock.now() - _SENT_KEPT)):
             await asyncio.sleep(_BREATH_S)
-        while await self._store.write(partial(evidence.prune, now=self._clock.now(), keep=self._evidence_kept)):
+        await self._forget_evidence()
+
+    async def _forget_evidence(self) -> None:
+        """What is covered now goes once its checkpoint is signed, so an hour later at most."""
+        before = self._clock.now() - self._evidence_kept
+        aged = await self._store.read(partial(evidence.aged, before=before))
+        for start in range(0, len(aged), _CHAINS):
+            chains = aged[start : start + _CHAINS]
+            await self._store.write(partial(evidence.cover, chains=chains, before=before, now=self._clock.now()))
+            await asyncio.sleep(_BREATH_S)
+        while await self._store.write(evidence.prune):
             await asyncio.sleep(_BREATH_S)
 
     def _remove_logs(self, forgotten: Sequence[Forgotten]) -> None:

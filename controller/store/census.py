@@ -6,18 +6,21 @@ import msgspec
 from sqlalchemy import func, select, tuple_
 
 from controller.domain.states import WAITING
-from controller.store import instances
+from controller.store import evidence, instances
 from controller.store.schema import dispatches, jobs
 from controller.store.store import Tx
 
 
 class Census(msgspec.Struct, frozen=True):
-    """`waiting`: dispatches by state. `known`: of the jobs that were asked about, those that exist, with whether an alert bound is crossed."""
+    """`waiting`: dispatches by state. `known`: of the jobs that were asked about, those that exist, with whether an alert bound is crossed.
+    `unsigned`: what is on record and waits for its signature.
+    """
 
     jobs: int
     waiting: Mapping[str, int]
     replicas: int
     known: Mapping[tuple[str, str], bool]
+    unsigned: int = 0
 
 
 def take(tx: Tx, asked: Collection[tuple[str, str]]) -> Census:
@@ -36,5 +39,6 @@ def take(tx: Tx, asked: Collection[tuple[str, str]]) -> Census:
         jobs=tx.execute(select(func.count()).select_from(jobs)).scalar_one(),
         waiting=dict(tx.execute(waiting).tuples().all()),
         replicas=instances.live_count(tx),
+        unsigned=evidence.waiting(tx),
         known={(row.namespace, row.name): row.overdue_reason is not None for row in rows},
     )

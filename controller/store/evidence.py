@@ -15,6 +15,7 @@ import msgspec
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Select,
     Table,
     and_,
     bindparam,
@@ -187,6 +188,12 @@ def _ref(signer: str) -> Ref:
     return Ref(name, kind)
 
 
+def waiting(tx: Tx) -> int:
+    """How many statements and checkpoints wait for their signature."""
+    counts = (select(func.count()).select_from(table).where(_waits(table)) for table in (evidence, checkpoints))
+    return sum(int(tx.execute(count).scalar_one()) for count in counts)
+
+
 def unsigned(tx: Tx, signer: Signer, limit: int) -> list[Unsigned]:
     """What waits for a signer, the oldest of each chain first; checkpoints when no statement waits."""
     named = f"{signer.ref.kind}/{signer.ref.name}"
@@ -279,34 +286,43 @@ _CHECKPOINT = insertion(checkpoints, unless_there=True)
 # Retention
 
 
-def prune(tx: Tx, now: datetime, keep: timedelta) -> int:
-    """Forget statements that are older than `keep`, a portion at a time: first a checkpoint is made, and once that is signed what it covers goes. Gives how many rows went.
+def aged(tx: Tx, before: datetime) -> list[str]:
+    """The chains that have statements of before that instant."""
+    return list(tx.execute(select(evidence.c.chain).where(evidence.c.recorded_at < before).distinct()).scalars())
 
-    What waits for its signature is never forgotten, and nothing after it.
+
+def cover(tx: Tx, chains: Collection[str], before: datetime, now: datetime) -> None:
+    """Make the checkpoints that have to be signed before anything of these chains is pruned, up to what was recorded before that instant.
+
+    Nothing is covered that waits for its signature, and nothing after it.
     """
-    for chain in (
-        tx.execute(select(evidence.c.chain).where(evidence.c.recorded_at < now - keep).distinct()).scalars().all()
-    ):
-        _cover(tx, chain, now, now - keep)
-    gone = 0
+    for chain in chains:
+        _cover(tx, chain, before, now)
+
+
+def prune(tx: Tx) -> int:
+    """Forget one portion of what checkpoints cover that nobody has to sign any more; how many rows went."""
     covered = (
         select(checkpoints.c.chain, func.max(checkpoints.c.sequence).label("sequence"))
         .where(checkpoints.c.why == Why.Pruned.value, _settled(checkpoints))
         .group_by(checkpoints.c.chain)
+        .subquery()
     )
-    for row in tx.execute(covered).all():
-        doomed = (
-            select(evidence.c.sequence)
-            .where(evidence.c.chain == row.chain, evidence.c.sequence <= row.sequence)
-            .order_by(evidence.c.sequence)
-            .limit(_PORTION)
-        )
-        numbers = list(tx.execute(doomed).scalars())
-        if numbers:
-            gone += tx.execute(
-                delete(evidence).where(evidence.c.chain == row.chain, evidence.c.sequence <= numbers[-1])
-            ).rowcount
-    return gone + _forget_checkpoints(tx)
+    doomed = (
+        select(evidence.c.chain, evidence.c.sequence)
+        .join(covered, and_(covered.c.chain == evidence.c.chain, covered.c.sequence >= evidence.c.sequence))
+        .order_by(evidence.c.chain, evidence.c.sequence)
+    )
+    return _forget(tx, evidence, doomed) + _forget_checkpoints(tx)
+
+
+def _forget(tx: Tx, table: Table, doomed: Select[Any]) -> int:
+    """Delete a portion of rows by their keys."""
+    rows = [dict(row._mapping) for row in tx.execute(doomed.limit(_PORTION))]  # noqa: SLF001 - SQLAlchemy's public name for it
+    if rows:
+        keys = [table.c[key] == bindparam(f"of_{key}") for key in rows[0]]
+        tx.execute(delete(table).where(*keys), [{f"of_{key}": value for key, value in row.items()} for row in rows])
+    return len(rows)
 
 
 def _settled(table: Table) -> ColumnElement[bool]:
@@ -314,11 +330,11 @@ def _settled(table: Table) -> ColumnElement[bool]:
     return or_(table.c.signer.is_(None), table.c.signature.is_not(None))
 
 
-def _cover(tx: Tx, chain: str, now: datetime, cut: datetime) -> None:
+def _cover(tx: Tx, chain: str, before: datetime, now: datetime) -> None:
     """Make the checkpoint that pruning a chain needs."""
     mine = evidence.c.chain == chain
     # The first that has to stay: not the age of each counts, because a clock may have been set back.
-    stays = select(func.min(evidence.c.sequence)).where(mine, or_(evidence.c.recorded_at >= cut, _waits(evidence)))
+    stays = select(func.min(evidence.c.sequence)).where(mine, or_(evidence.c.recorded_at >= before, _waits(evidence)))
     first = tx.execute(stays).scalar_one()
     old = (
         select(evidence).where(mine, evidence.c.sequence < first) if first is not None else select(evidence).where(mine)
@@ -337,14 +353,13 @@ def _forget_checkpoints(tx: Tx) -> int:
         select(checkpoints.c.chain, checkpoints.c.why, func.max(checkpoints.c.sequence).label("sequence"))
         .where(checkpoints.c.why != Why.Restored.value, _settled(checkpoints))
         .group_by(checkpoints.c.chain, checkpoints.c.why)
+        .subquery()
     )
-    gone = 0
-    for row in tx.execute(newest).all():
-        older = and_(
-            checkpoints.c.chain == row.chain, checkpoints.c.why == row.why, checkpoints.c.sequence < row.sequence
-        )
-        gone += tx.execute(delete(checkpoints).where(older)).rowcount
-    return gone
+    same = and_(newest.c.chain == checkpoints.c.chain, newest.c.why == checkpoints.c.why)
+    older = select(checkpoints.c.chain, checkpoints.c.sequence, checkpoints.c.why).join(
+        newest, and_(same, newest.c.sequence > checkpoints.c.sequence)
+    )
+    return _forget(tx, checkpoints, older)
 
 
 # Reading

@@ -69,8 +69,10 @@ def examined(world: World, job: str = "nightly", *, keys: bool = True) -> Verifi
 
 def pruned(world: World, keep: timedelta = YEAR) -> int:
     """Prune as far as it goes now."""
+    before = world.now - keep
+    world.write(lambda tx: evidence.cover(tx, evidence.aged(tx, before), before, world.now))
     gone = 0
-    while more := world.write(lambda tx: evidence.prune(tx, world.now, keep)):
+    while more := world.write(evidence.prune):
         gone += more
     return gone
 
@@ -161,7 +163,9 @@ def test_signatures_are_kept_and_never_replaced(world: World) -> None:
     signer = world.read(evidence.signers)
     assert signer == [evidence.Signer("default", SIGNER)]
     waiting = world.read(lambda tx: evidence.unsigned(tx, signer[0], 1000))
+    assert world.read(evidence.waiting) == 3
     signed(world)
+    assert world.read(evidence.waiting) == 0
     other = new_key()
     made = [(one, other.sign(evidence.Envelope(one.statement))) for one in waiting]
     world.write(lambda tx: evidence.sign(tx, made, world.now))

@@ -131,6 +131,7 @@ def test_all_events(metrics: Metrics):
     metrics.source_synced("main", result="Applied", duration=timedelta(seconds=1), at=NOW)
     metrics.delivery(event="Failed", result="Sent")
     metrics.outbox(2)
+    metrics.evidence(3)
     metrics.replicas(3)
     metrics.loop_restarted("due")
     metrics.render()

@@ -11,7 +11,12 @@ from controller.base.errors import Conflict, ControllerUnreachable, InvalidInput
 from controller.cli.failures import exit_code, wants_json
 from controller.cli.main import VERBS, jobwarden, main
 
-NESTED = {"db": ("upgrade", "backup", "restore", "check"), "schema": ("generate",), "import": ("cronjob",)}
+NESTED = {
+    "db": ("upgrade", "backup", "restore", "check"),
+    "evidence": ("show", "verify", "export"),
+    "schema": ("generate",),
+    "import": ("cronjob",),
+}
 EVERY = [(verb,) for verb in VERBS] + [(verb, sub) for verb, subs in NESTED.items() for sub in subs]
 
 
