@@ -30,6 +30,19 @@ def dumps(value: Any) -> bytes:
         raise ValueError(f"cannot be written as canonical JSON: {error}") from error
 
 
+def dumps_plain(value: Any) -> bytes:
+    """As `dumps`, several times as fast, for what a program has made: dicts with text keys, lists, tuples, text, bool, None, and integers up to ±(2^53 - 1).
+
+    That nothing else is in it is the caller's word. Pure. Errors: ValueError for text that is no Unicode.
+    """
+    try:
+        data = _encode(value)
+    except UnicodeEncodeError as error:
+        raise ValueError(f"cannot be written as canonical JSON: {error}") from error
+    # Only beyond ASCII is the order of keys in question.
+    return data if data.isascii() else dumps(value)
+
+
 def _is_simple(value: Any) -> bool:
     """Whether every encoder with sorted keys gives RFC 8785: only ASCII text, where the order of keys is not in question, and no floats. Pure."""
     pending = [value]

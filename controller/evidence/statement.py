@@ -89,7 +89,7 @@ def of_run(facts: Facts, place: Place) -> bytes:
         ),
     }
     name = f"{run.namespace}/{run.name}"
-    subject = [{"name": name, "digest": digest_set(canonical.dumps(about))}]
+    subject = [{"name": name, "digest": digest_set(canonical.dumps_plain(about))}]
     if not run.output.truncated:  # else what is stored is a tail, whose digest is nobody's
         printed = (("stdout", run.output.stdout), ("stderr", run.output.stderr))
         subject += [{"name": f"{name}/{stream}", "digest": digest_set(data)} for stream, data in printed if data]
@@ -97,8 +97,8 @@ def of_run(facts: Facts, place: Place) -> bytes:
 
 
 def statement(subject: Sequence[Mapping[str, Any]], predicate_type: str, predicate: Mapping[str, Any]) -> bytes:
-    """An in-toto statement as canonical JSON. Pure. Errors: as `canonical.dumps`."""
-    return canonical.dumps(
+    """An in-toto statement as canonical JSON. Pure. Errors: as `canonical.dumps_plain`."""
+    return canonical.dumps_plain(
         {"_type": TYPE, "subject": list(subject), "predicateType": predicate_type, "predicate": dict(predicate)}
     )
 
@@ -201,7 +201,7 @@ def _approval(approval: Approval, *, full: bool) -> dict[str, Any]:
 
 def _values(values: Mapping[str, str], *, full: bool) -> dict[str, Any]:
     """Digests of named values: of all together, and in full of each."""
-    one = {"digest": digest_set(canonical.dumps(dict(values)))}
+    one = {"digest": digest_set(canonical.dumps_plain(dict(values)))}
     if not full:
         return one
     return {**one, "names": {name: digest_set(value.encode()) for name, value in values.items()}}

@@ -207,26 +207,29 @@ def unsigned(tx: Tx, signer: Signer, limit: int) -> list[Unsigned]:
     return found
 
 
+def _signing(table: Table, *keys: str) -> Statement:
+    """What is signed is what was read, and nobody has signed it meanwhile."""
+    same = [table.c[key] == bindparam(f"of_{key}") for key in keys]
+    return Statement(
+        update(table)
+        .where(*same, table.c.statement == bindparam("said"), table.c.signature.is_(None))
+        .values(signature=bindparam("sig"), key_id=bindparam("key"), signed_at=bindparam("at"))
+    )
+
+
+_SIGN = _signing(evidence, "chain", "sequence")
+_SIGN_CHECKPOINT = _signing(checkpoints, "chain", "sequence", "why")
+
+
 def sign(tx: Tx, signed: Sequence[tuple[Unsigned, Signature]], now: datetime) -> None:
     """Keep signatures. What another replica has signed meanwhile stays, and so does what is not any more what was signed."""
-    for table, keys in ((evidence, ("chain", "sequence")), (checkpoints, ("chain", "sequence", "why"))):
-        rows = [
-            {
-                **{f"of_{key}": getattr(one, key) for key in keys},
-                "said": one.statement,
-                "sig": signature.sig,
-                "key": signature.keyid,
-                "at": now,
-            }
-            for one, signature in signed
-            if (one.why is None) == (table is evidence)
-        ]
-        if rows:
-            same = [table.c[key] == bindparam(f"of_{key}") for key in keys]
-            statement = update(table).where(*same, table.c.statement == bindparam("said"), table.c.signature.is_(None))
-            tx.execute(
-                statement.values(signature=bindparam("sig"), key_id=bindparam("key"), signed_at=bindparam("at")), rows
-            )
+    rows: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
+    for one, signature in signed:
+        row = {"of_chain": one.chain, "of_sequence": one.sequence, "said": one.statement}
+        row |= {"sig": signature.sig, "key": signature.keyid, "at": now}
+        rows[one.why is not None].append(row if one.why is None else {**row, "of_why": one.why.value})
+    _SIGN.run_all(tx, rows[False])
+    _SIGN_CHECKPOINT.run_all(tx, rows[True])
 
 
 # Checkpoints

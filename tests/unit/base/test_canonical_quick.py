@@ -35,3 +35,15 @@ def test_a_value_that_contains_itself_is_an_error_and_not_an_endless_loop():
     value.append(value)
     with pytest.raises(ValueError, match="canonical JSON"):
         canonical.dumps(value)
+
+
+@given(values(st.text(st.characters(exclude_categories=["Cs"]))))
+def test_what_a_program_has_made_is_written_the_same_way(value):
+    """`dumps_plain` gives what `dumps` gives, whatever the text."""
+    assert canonical.dumps_plain(value) == canonical.dumps(value)
+
+
+def test_text_that_is_no_unicode_is_refused_there_too():
+    """A lone surrogate."""
+    with pytest.raises(ValueError, match="canonical JSON"):
+        canonical.dumps_plain({"x": "\ud800"})
