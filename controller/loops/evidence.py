@@ -2,7 +2,8 @@
 
     wake → who has something to sign (store) → one task a signer: its key → sign → keep (store)
 
-The dispatcher records, and wakes. Invariant: a private key is asked for when something is to be signed, and forgotten afterwards; it is in no log and no row.
+The dispatcher records, and wakes. Invariant: a private key is asked for when something is to be signed, and forgotten afterwards; it is in no log and no row. Invariant: one process signs one number of a
+chain once.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from typing import Protocol
 import msgspec
 
 from controller.base.clock import Clock
-from controller.base.errors import JobwardenError, StoreUnavailable
+from controller.base.errors import Conflict, JobwardenError, StoreUnavailable
 from controller.base.logs import event
 from controller.base.tasks import Backoff, Wake
 from controller.domain.trust import Ref
@@ -72,6 +73,7 @@ class EvidenceLoop:
         self._settings = settings
         self._flights: dict[Signer, asyncio.Task[None]] = {}
         self._resting: dict[Signer, _Rest] = {}
+        self._signed: dict[str, int] = {}  # up to which number this process has signed each chain
         self._marked_at: float | None = None
 
     async def run(self) -> None:
@@ -131,8 +133,10 @@ class EvidenceLoop:
             async with asyncio.timeout(self._settings.patience.total_seconds()):
                 key = signing_key(await self._keys.key(signer.ref, signer.namespace))
             while waiting := await self._store.read(lambda tx: evidence.unsigned(tx, signer, self._settings.batch)):
+                self._refuse_again(waiting)
                 signed = await asyncio.to_thread(_signatures, key, waiting)
                 await self._store.write(lambda tx, signed=signed: evidence.sign(tx, signed, self._clock.now()))  # type: ignore[misc]
+                self._signed |= {one.chain: one.sequence for one, _ in signed if one.why is None}
                 _tell(signed)
         except TimeoutError:
             self._failed(signer, f"no key came within {self._settings.patience.total_seconds():.0f} s")
@@ -143,6 +147,14 @@ class EvidenceLoop:
         else:
             if self._resting.pop(signer, None) is not None:
                 event(_log, "evidence is signed again", signer=_named(signer), namespace=signer.namespace)
+
+    def _refuse_again(self, waiting: Sequence[Unsigned]) -> None:
+        """Somebody who may write the database takes a signature away, and waits for a new one over something else. Errors: Conflict."""
+        for one in waiting:
+            if one.why is None and one.sequence <= self._signed.get(one.chain, 0):
+                raise Conflict(
+                    f"sequence {one.sequence} of {one.chain} was signed before, and its signature is gone; it is not signed again while this controller runs"
+                )
 
     def _failed(self, signer: Signer, why: str) -> None:
         before = self._resting.get(signer)

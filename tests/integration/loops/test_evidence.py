@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from controller.base.clock import SystemClock
 from controller.base.errors import NotFound
@@ -19,7 +20,7 @@ from controller.evidence.keys import SigningKey, signing_key
 from controller.evidence.verify import Verified, verify
 from controller.loops.evidence import EvidenceLoop, Settings
 from controller.loops.retention import RetentionLoop
-from controller.store import evidence
+from controller.store import evidence, schema
 from controller.store.database import open_store
 from controller.store.store import Store
 from tests.evidence import AT, SIGNER, ended, grant, pem
@@ -228,3 +229,30 @@ async def test_retention_and_signing_together_leave_a_chain_that_holds(store: St
     head = await store.read(lambda tx: evidence.head(tx, "default", "nightly"))
     assert head is not None
     assert head.sequence == 6
+
+
+async def test_what_was_signed_is_not_signed_again_over_something_else(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody with the database forges a statement, takes its signature away, and gets no new one."""
+    keys, key = Providers(), signing_key(SECRET)
+    keys.has(SIGNER, SECRET)
+    await record(store, ended(1), ended(2))
+    table = schema.evidence
+    async with signing(store, keys) as (_, wake):
+
+        async def good() -> bool:
+            return (await examined(store, key)).good
+
+        await until(good)
+        (forged, _) = await store.read(lambda tx: evidence.page(tx, "default", "nightly", 0, 2))
+        words = forged.envelope.payload.replace(b'"exitCode":0', b'"exitCode":1')
+        change = update(table).where(table.c.sequence == 1).values(statement=words, signature=None, key_id=None)
+        await store.write(lambda tx: tx.execute(change))
+        wake.set()
+
+        async def told() -> bool:
+            return "its signature is gone" in "".join(str(vars(one)) for one in caplog.records)
+
+        await until(told)
+    assert await store.read(evidence.waiting) == 1
