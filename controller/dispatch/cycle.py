@@ -79,7 +79,8 @@ def turn(tx: Tx, given: Turn, new_id: Callable[[datetime], str], registry: Regis
     judged = judge(tx, now, given.owner, given.host, given.slots, new_id, fired.touched, registry) if may_open else None
     looked_at = judged.looked_at if judged is not None else 0
     # 5. What ended is put on record; last, because on PostgreSQL chains of evidence stay locked until the commit.
-    evidence.append(tx, [decision.run for decision in finished.decided], now)
+    denied = judged.denied if judged is not None else ()
+    evidence.append(tx, [*(decision.run for decision in finished.decided), *denied], now)
     unfired = fired.jobs == _FIRED_PER_TURN
     more = unfired or (looked_at > 0 and looked_at == given.slots)
     return Turned(

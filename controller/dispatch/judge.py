@@ -40,10 +40,11 @@ _WITHHELD_PAUSE = timedelta(minutes=1)
 
 
 class Judged(msgspec.Struct, frozen=True):
-    """What became of the batch. `touched` are its jobs; `cancels`: somebody's open runs are to be ended."""
+    """What became of the batch. `denied` are recorded and will not run; `touched` are its jobs; `cancels`: somebody's open runs are to be ended."""
 
     looked_at: int
     opened: tuple[OpenRun, ...] = ()
+    denied: tuple[Run, ...] = ()
     news: tuple[StoryEvent, ...] = ()
     touched: tuple[int, ...] = ()
     cancels: bool = False
@@ -153,6 +154,7 @@ class _Bench:
         return Judged(
             looked_at,
             tuple(OpenRun(entry.run, entry.spec) for entry in opened),
+            tuple(entry.run for entry, _ in self._denied),
             tuple(self._news),
             tuple(self._touched),
             self._cancels,
