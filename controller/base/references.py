@@ -28,6 +28,33 @@ class Unreadable(msgspec.Struct, frozen=True):
     permanent: bool
 
 
+class EnvRef(msgspec.Struct, frozen=True):
+    """A variable of the controller's own environment."""
+
+    name: str
+
+
+class FileRef(msgspec.Struct, frozen=True):
+    """A file on the controller's host."""
+
+    path: str
+
+
+class SecretKeyRef(msgspec.Struct, frozen=True):
+    """A key of a Secret of a cluster."""
+
+    name: str
+    key: str
+
+
+class SecretSource(msgspec.Struct, frozen=True, rename="camel"):
+    """Exactly one is set."""
+
+    env_ref: EnvRef | None = None
+    file_ref: FileRef | None = None
+    secret_key_ref: SecretKeyRef | None = None
+
+
 def variable(name: str, allowed: Allowed, environment: Mapping[str, str]) -> str | Unreadable:
     """The variable's value. Pure."""
     if name not in allowed.env:

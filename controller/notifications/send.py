@@ -105,7 +105,7 @@ class Sender:
 
     async def _read_keys(
         self, item: OutboxItem, spec: bytes
-    ) -> Mapping[targets.SecretKeyRef, str | references.Unreadable]:
+    ) -> Mapping[references.SecretKeyRef, str | references.Unreadable]:
         if self._secret_of is None:
             return {}
         home = "" if item.target_kind.startswith("Cluster") else item.namespace

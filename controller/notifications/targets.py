@@ -15,39 +15,12 @@ import msgspec
 
 from controller.base import references
 from controller.base.errors import DeliveryFailed
-from controller.base.references import Allowed, Unreadable
+from controller.base.references import Allowed, SecretKeyRef, SecretSource, Unreadable
 from controller.notifications.errors import DeliveryRefused
 
 _NO_CLUSTER = Unreadable(
     "this controller is in no cluster, so it reads no Secret; use envRef or fileRef", permanent=True
 )
-
-
-class EnvRef(msgspec.Struct, frozen=True):
-    """A variable of the controller's own environment."""
-
-    name: str
-
-
-class FileRef(msgspec.Struct, frozen=True):
-    """A file on the controller's host."""
-
-    path: str
-
-
-class SecretKeyRef(msgspec.Struct, frozen=True):
-    """A key of a Secret of a cluster."""
-
-    name: str
-    key: str
-
-
-class SecretSource(msgspec.Struct, frozen=True, rename="camel"):
-    """Exactly one is set."""
-
-    env_ref: EnvRef | None = None
-    file_ref: FileRef | None = None
-    secret_key_ref: SecretKeyRef | None = None
 
 
 class HeaderSource(msgspec.Struct, frozen=True, rename="camel"):

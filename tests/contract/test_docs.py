@@ -23,6 +23,7 @@ DOCUMENTS = [
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "SECURITY.md",
+    "PROVIDERS.md",
     "BENCHMARKS.md",
 ]
 _FOLDERS = ("controller/", "tests/", "schemas/", "manifests/", "crds/", "charts/")

@@ -1,0 +1,235 @@
+"""Calls of one provider: bounded in time, guarded by a circuit breaker, and believed only as far as `accepting` says.
+
+Everybody who wants something of a provider has a `Caller`. Invariant: nothing that a provider does raises here, hangs for longer than its timeout, or puts
+a secret into a message; and what was granted to nobody is given back.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from controller.base import durations
+from controller.base.clock import Clock
+from controller.base.logs import event
+from controller.base.masking import SECRETS
+from controller.providers import accepting, breaker, words
+from controller.providers.aside import Aside
+from controller.providers.breaker import Breaker
+from controller.providers.protocol import (
+    Closing,
+    Downscoping,
+    IdentityProvider,
+    Refused,
+    Renewing,
+    Request,
+    Revoking,
+    Session,
+    Unavailable,
+)
+from controller.providers.surroundings import Surroundings
+
+_log = logging.getLogger(__name__)
+
+Given = TypeVar("Given")
+_LONGEST_WAIT = timedelta(hours=1)
+
+
+class Caller:
+    """One provider. Methods are for the thread of the event loop."""
+
+    def __init__(
+        self,
+        provider: IdentityProvider,
+        surroundings: Surroundings,
+        timeout: timedelta,
+        *,
+        aside: Aside | None = None,
+    ) -> None:
+        """`aside`: where its code runs, if it is not ours."""
+        self.name = surroundings.name
+        self._provider, self._surroundings, self._aside = provider, surroundings, aside
+        self._timeout = timeout
+        self._clock: Clock = surroundings.clock
+        self._breaker = Breaker()
+        self._strays: set[asyncio.Task[Any]] = set()
+
+    @property
+    def can_downscope(self) -> bool:
+        """Whether it can make less of what it gave."""
+        return isinstance(self._provider, Downscoping)
+
+    @property
+    def can_revoke(self) -> bool:
+        """Whether it can take back what it gave."""
+        return isinstance(self._provider, Revoking)
+
+    async def resolve(self, request: Request) -> Session | Refused | Unavailable:
+        """An accepted session. See `IdentityProvider.resolve` and `accepting.accept`."""
+        answer = await self._ask(lambda: self._provider.resolve(request))
+        return await self._accepted(request, answer)
+
+    async def downscope(self, request: Request, session: Session) -> Session | Refused | Unavailable:
+        """Less of an accepted session; a refusal where the provider cannot. Needs `request.identity`. See `accepting.accept_narrower`."""
+        provider = self._provider
+        if not isinstance(provider, Downscoping):
+            return self._refused(
+                "it cannot make less of what it gives: choose one that can, or another policy for children"
+            )
+        if request.identity is None:
+            return self._refused("nobody is declared whose session is to be narrowed")
+        refusal = accepting.narrowing_refused(session, request.scopes)
+        if refusal is not None:
+            return self._refused(refusal)
+        answer = await self._ask(lambda: provider.downscope(request, session))
+        if not isinstance(answer, Session):
+            return self._judged(answer)
+        accepted = accepting.accept_narrower(request.identity, session, request.scopes, answer, self._clock.now())
+        return await self._kept(answer, accepted)
+
+    async def renew(self, request: Request, session: Session) -> Session | Refused | Unavailable:
+        """An accepted session for longer, with the same lease; a new one where the provider cannot prolong."""
+        provider = self._provider
+        if not isinstance(provider, Renewing):
+            return await self.resolve(request)
+        answer = await self._ask(lambda: provider.renew(request, session))
+        if isinstance(answer, Session) and answer.lease != session.lease:
+            # The old one is written down, the new one is not.
+            await self._give_back(answer)
+            return self._refused("it answered with another lease than the one that it was to renew")
+        return await self._accepted(request, answer)
+
+    async def revoke(self, lease: str) -> Refused | Unavailable | None:
+        """End a lease; None: it is over. Asked also while the breaker is open: an end must not wait for a beginning."""
+        provider = self._provider
+        if not isinstance(provider, Revoking):
+            return self._refused("it cannot take back what it gives")
+        answer = await self._within(lambda: provider.revoke(lease))
+        if answer is None or isinstance(answer, Refused | Unavailable):
+            return None if answer is None else self._judged(answer)
+        return self._unavailable("it answered with something that the Protocol does not know")
+
+    async def close(self) -> None:
+        """Let go of the provider."""
+        provider = self._provider
+        if isinstance(provider, Closing):
+            await self._within(provider.close)
+        if self._aside is not None:
+            self._aside.close()
+
+    # Judging
+
+    async def _accepted(self, request: Request, answer: object) -> Session | Refused | Unavailable:
+        if not isinstance(answer, Session):
+            return self._judged(answer)
+        return await self._kept(answer, accepting.accept(request.identity, request.scopes, answer, self._clock.now()))
+
+    async def _kept(self, answer: Session, accepted: Session | Refused) -> Session | Refused:
+        if isinstance(accepted, Session):
+            self._remember(accepted)
+            return accepted
+        await self._give_back(answer)
+        return self._refused(accepted.message)
+
+    def _judged(self, answer: object) -> Refused | Unavailable:
+        if isinstance(answer, Refused):
+            return self._refused(answer.message)
+        if isinstance(answer, Unavailable):
+            return self._unavailable(answer.message, answer.retry_after)
+        return self._refused(f"it answered with {type(answer).__name__}, which the Protocol does not know")
+
+    def _refused(self, message: object) -> Refused:
+        return Refused(f"{self.name}: {self._words(message)}")
+
+    def _unavailable(self, message: object, retry_after: object = None) -> Unavailable:
+        wait = min(max(retry_after, timedelta(0)), _LONGEST_WAIT) if isinstance(retry_after, timedelta) else None
+        return Unavailable(f"{self.name}: {self._words(message)}", wait)
+
+    def _words(self, message: object) -> str:
+        text = message if isinstance(message, str) else ""
+        return words.fit(text, self._surroundings.masker, SECRETS) or "it does not say why"
+
+    def _remember(self, session: Session) -> None:
+        self._surroundings.remember(*session.credentials.values(), *([session.kept] if session.kept else []))
+
+    # Calling
+
+    async def _ask(self, call: Callable[[], Coroutine[Any, Any, object]]) -> object:
+        """One call through the breaker."""
+        # A call that is out for longer than that has been given up by everybody.
+        patience = 2 * self._timeout
+        self._breaker, wait = breaker.ask(self._breaker, self._clock.monotonic(), patience)
+        if wait is not None:
+            failures = self._breaker.failures
+            return Unavailable(
+                f"it failed {failures} times in a row and is not asked again for {durations.format(_whole(wait))}", wait
+            )
+        answer = await self._within(call)
+        before = self._breaker.state
+        self._breaker = breaker.tell(
+            self._breaker, self._clock.monotonic(), answered=not isinstance(answer, Unavailable)
+        )
+        if self._breaker.state is not before:
+            event(_log, "provider circuit breaker", provider=self.name, state=self._breaker.state)
+        return answer
+
+    async def _within(self, call: Callable[[], Coroutine[Any, Any, object]]) -> object:
+        """What one call gives before its time is over; exceptions are outages."""
+        there = call if self._aside is None else lambda: self._away(call)
+        task = asyncio.ensure_future(_quietly(there))
+        try:
+            done, _ = await asyncio.wait({task}, timeout=self._timeout.total_seconds())
+        except asyncio.CancelledError:
+            self._leave(task)
+            raise
+        if not done:
+            self._leave(task)
+            return Unavailable(f"no answer within {durations.format(self._timeout)}")
+        return Unavailable("it gave up by itself") if task.cancelled() else task.result()
+
+    async def _away(self, call: Callable[[], Coroutine[Any, Any, object]]) -> object:
+        assert self._aside is not None
+        return await self._aside.call(call)
+
+    def _leave(self, task: asyncio.Task[object]) -> None:
+        """Stop waiting; what arrives late all the same is given back."""
+        task.cancel()
+        self._strays.add(task)
+        task.add_done_callback(self._late)
+
+    def _late(self, task: asyncio.Task[object]) -> None:
+        self._strays.discard(task)
+        answer = None if task.cancelled() else task.result()
+        if isinstance(answer, Session) and answer.lease:
+            giving_back = asyncio.ensure_future(self._give_back(answer))
+            self._strays.add(giving_back)
+            giving_back.add_done_callback(self._strays.discard)
+
+    async def _give_back(self, session: Session) -> None:
+        """Revoke what was granted and is used by nobody."""
+        provider, lease = self._provider, session.lease
+        if isinstance(provider, Revoking) and isinstance(lease, str):
+            outcome = await self._within(lambda: provider.revoke(lease))
+            if outcome is not None:
+                event(_log, "an unused lease was not revoked; it ends by itself", logging.WARNING, provider=self.name)
+
+
+async def _quietly(call: Callable[[], Coroutine[Any, Any, object]]) -> object:
+    """The answer, or the outage that an exception means. Its own frames, which hold what it was called with, stay behind."""
+    try:
+        return await call()
+    except Exception as error:  # noqa: BLE001 - whatever a plug-in raises
+        return Unavailable(f"{type(error).__name__}: {_text(error)}")
+
+
+def _text(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - the words of an error may be broken as well
+        return ""
+
+
+def _whole(wait: timedelta) -> timedelta:
+    """Seconds, rounded up."""
+    return timedelta(seconds=-(-wait // timedelta(seconds=1)))

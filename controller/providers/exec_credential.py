@@ -1,0 +1,164 @@
+"""The provider `exec`: a program of the controller's host that prints a credential in the shape of Kubernetes' credential plug-ins.
+
+    exec:
+      command: /usr/local/bin/issue-token
+      args: [--for, payments]
+      env: [{name: REGION, value: eu}, {name: API_KEY, valueFrom: {envRef: {name: ISSUER_KEY}}}]
+
+It runs in the root folder, with the variables of `env` and KUBERNETES_EXEC_INFO, and no others, not even PATH; nobody answers its questions. What it prints on
+standard output is an ExecCredential; what it prints on standard error is told, cut and masked, when it fails. Credentials are `token`, and `tls.crt` and
+`tls.key` where it gives a certificate. It cannot be asked for scopes. Source: client.authentication.k8s.io/v1, ExecCredential.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+import msgspec
+
+from controller.base.errors import InvalidInput
+from controller.base.masking import MASK
+from controller.base.references import LARGEST, SecretSource
+from controller.providers import config as configuration
+from controller.providers import programs
+from controller.providers.config import Config
+from controller.providers.programs import Ended, NotStarted
+from controller.providers.protocol import Answer, Refused, Request, Secret, Session, Unavailable
+from controller.providers.references import no_scopes
+from controller.providers.surroundings import Surroundings
+from controller.providers.words import fit, listed
+
+_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
+_MOST = 2 * LARGEST
+_LINES = 3
+_LOOKED_AT = 4096  # characters
+_WORDS = re.compile(r"[\w.+/~-]{8,}")
+
+
+class Variable(Config, frozen=True):
+    """One variable of the program."""
+
+    name: str
+    value: str | None = None
+    value_from: SecretSource | None = None
+
+
+class ExecConfig(Config, frozen=True):
+    """The program."""
+
+    command: str
+    args: tuple[str, ...] = ()
+    env: tuple[Variable, ...] = ()
+
+
+class _Status(msgspec.Struct, frozen=True, rename="camel"):
+    token: str | None = None
+    client_certificate_data: str | None = None
+    client_key_data: str | None = None
+    expiration_timestamp: datetime | None = None
+
+
+class _Printed(msgspec.Struct, frozen=True, rename="camel"):
+    api_version: str
+    kind: str
+    status: _Status | None = None
+
+
+class ExecCredential:
+    """`exec`."""
+
+    def __init__(self, config: Mapping[str, Any], surroundings: Surroundings) -> None:
+        surroundings.demand_host("exec")
+        self._config = configuration.read("exec", config, ExecConfig)
+        if not PurePosixPath(self._config.command).is_absolute():
+            raise InvalidInput("spec.exec.command: give the full path of the program; it is looked for nowhere")
+        for index, variable in enumerate(self._config.env):
+            _check(f"spec.exec.env[{index}]", variable, surroundings)
+        self._surroundings = surroundings
+
+    async def resolve(self, request: Request) -> Answer:
+        """Source: `IdentityProvider.resolve`."""
+        if request.scopes:
+            return no_scopes(request)
+        environment = await self._environment()
+        if not isinstance(environment, dict):
+            return environment
+        ended = await programs.run((self._config.command, *self._config.args), environment, most=_MOST)
+        return _narrowed(request, self._judged(ended))
+
+    async def _environment(self) -> dict[str, str] | Refused | Unavailable:
+        """All that the program sees."""
+        info = {"apiVersion": _VERSIONS[0], "kind": "ExecCredential", "spec": {"interactive": False}}
+        found = {"KUBERNETES_EXEC_INFO": json.dumps(info)}
+        for variable in self._config.env:
+            if variable.value_from is None:
+                found[variable.name] = variable.value or ""
+                continue
+            value = await self._surroundings.read(variable.value_from)
+            if not isinstance(value, Secret):
+                return value
+            found[variable.name] = value.reveal()
+        return found
+
+    def _judged(self, ended: Ended | NotStarted) -> Answer:
+        command = self._config.command
+        if isinstance(ended, NotStarted):
+            return Refused(ended.message)
+        if ended.cut:
+            return Refused(f"{command} prints more than {_MOST} bytes, which is no ExecCredential")
+        if ended.code != 0:
+            how = f"exit code {ended.code}" if ended.code > 0 else f"signal {-ended.code}"
+            said = fit(_last_words(ended), self._surroundings.masker)
+            return Unavailable(f"{command} ended with {how}" + (f": {said}" if said else ""))
+        return _read(command, ended.stdout)
+
+
+def _last_words(ended: Ended) -> str:
+    """The end of what it complained about, without what it printed where a credential belongs. Pure."""
+    lines = [line for line in ended.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+    text = " ".join(lines[-_LINES:])[:_LOOKED_AT]
+    printed = {word for word in _WORDS.findall(ended.stdout.decode("utf-8", "replace")) if word in text}
+    for word in sorted(printed, key=len, reverse=True):
+        text = text.replace(word, MASK)
+    return text
+
+
+def _check(field: str, variable: Variable, surroundings: Surroundings) -> None:
+    if not variable.name or "=" in variable.name or "\0" in variable.name:
+        raise InvalidInput(f"{field}.name: {variable.name!r} is no name of a variable")
+    if (variable.value is None) == (variable.value_from is None):
+        raise InvalidInput(f"{field}: set either value or valueFrom")
+    if variable.value_from is not None:
+        surroundings.check(f"{field}.valueFrom", variable.value_from)
+
+
+def _read(command: str, printed: bytes) -> Answer:
+    """What the output means. Nothing of it is quoted: it may be a credential. Pure."""
+    try:
+        found = msgspec.json.decode(printed, type=_Printed)
+    except msgspec.MsgspecError:
+        return Refused(f"{command} prints no ExecCredential: JSON with apiVersion, kind and status is expected")
+    if found.kind != "ExecCredential" or found.api_version not in _VERSIONS:
+        return Refused(f"{command} prints no ExecCredential of {_VERSIONS[0]}: correct its apiVersion and kind")
+    status = found.status
+    if status is None or not (status.token or status.client_certificate_data):
+        return Refused(f"{command} prints an ExecCredential without status.token and without a client certificate")
+    if bool(status.client_certificate_data) != bool(status.client_key_data):
+        return Refused(f"{command} prints a client certificate without its key, or a key without a certificate")
+    known = {"token": status.token, "tls.crt": status.client_certificate_data, "tls.key": status.client_key_data}
+    return Session(
+        credentials={key: Secret(value) for key, value in known.items() if value},
+        expires_at=status.expiration_timestamp,
+    )
+
+
+def _narrowed(request: Request, answer: Answer) -> Answer:
+    """Only the credentials that are wanted. Pure."""
+    if not isinstance(answer, Session) or not request.keys:
+        return answer
+    if missing := set(request.keys) - set(answer.credentials):
+        return Refused(f"it gave no credential {listed(missing)}, only {listed(answer.credentials)}")
+    return msgspec.structs.replace(answer, credentials={key: answer.credentials[key] for key in request.keys})

@@ -1,0 +1,179 @@
+"""Programs that issue credentials: what they see, what they print, and that nothing of them stays."""
+
+import asyncio
+import json
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from controller.providers.calling import Caller
+from controller.providers.exec_credential import ExecCredential
+from controller.providers.protocol import Refused, Secret, Session, Unavailable
+from tests.harness.waiting import wait_for
+from tests.integration.providers.conftest import CANARY, request, surroundings
+
+GOOD = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential"}
+
+
+def provider(script: str, timeout: timedelta = timedelta(seconds=60), **options: object) -> Caller:
+    """A shell script."""
+    around = surroundings(environment={"ISSUER_KEY": CANARY})
+    config = {"command": "/bin/sh", "args": ["-c", script], **options}
+    return Caller(ExecCredential(config, around), around, timeout)
+
+
+def prints(status: object, **fields: object) -> str:
+    return f"cat <<'END'\n{json.dumps({**GOOD, 'status': status, **fields})}\nEND\n"
+
+
+async def test_a_token_and_its_end_are_taken() -> None:
+    """As kubectl takes them."""
+    answer = await provider(prints({"token": CANARY, "expirationTimestamp": "2100-01-01T00:00:00Z"})).resolve(request())
+    assert isinstance(answer, Session)
+    assert answer.credentials == {"token": Secret(CANARY)}
+    assert answer.expires_at == datetime(2100, 1, 1, tzinfo=UTC)
+
+
+async def test_a_client_certificate_comes_with_its_key() -> None:
+    """Under the names that Secrets of the type tls have; one can be wanted alone."""
+    script = prints({"clientCertificateData": "PEM", "clientKeyData": CANARY})
+    answer = await provider(script).resolve(request())
+    assert isinstance(answer, Session)
+    assert answer.credentials == {"tls.crt": Secret("PEM"), "tls.key": Secret(CANARY)}
+    answer = await provider(script).resolve(request(keys=("tls.crt",)))
+    assert isinstance(answer, Session)
+    assert set(answer.credentials) == {"tls.crt"}
+
+
+async def test_it_sees_what_it_is_given_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of the controller, no input, no folder of its; descriptors are the usual three."""
+    monkeypatch.setenv("LEAKED", CANARY)
+    script = (
+        "import json, os, sys; held = sorted(int(fd) for fd in os.listdir('/proc/self/fd'))[:-1];"
+        "seen = [sorted(os.environ), os.getcwd(), sys.stdin.read(), held, os.environ['KUBERNETES_EXEC_INFO'], os.environ['KEY']];"
+        "print(json.dumps({'apiVersion': 'client.authentication.k8s.io/v1', 'kind': 'ExecCredential', 'status': {'token': json.dumps(seen)}}))"
+    )
+    env = [{"name": "REGION", "value": "eu"}, {"name": "KEY", "valueFrom": {"envRef": {"name": "ISSUER_KEY"}}}]
+    around = surroundings(environment={"ISSUER_KEY": CANARY})
+    config = {"command": sys.executable, "args": ["-I", "-c", script], "env": env}
+    with open("/dev/null") as inherited:  # noqa: PTH123
+        os.set_inheritable(inherited.fileno(), True)
+        answer = await Caller(ExecCredential(config, around), around, timedelta(seconds=60)).resolve(request())
+    assert isinstance(answer, Session), answer
+    names, folder, stdin, held, info, key = json.loads(answer.credentials["token"].reveal())
+    assert set(names) - {"LC_CTYPE"} == {"JOBWARDEN_PROVIDER_CALL", "KEY", "KUBERNETES_EXEC_INFO", "REGION"}
+    assert (folder, stdin, held, key) == ("/", "", [0, 1, 2], CANARY)
+    assert json.loads(info) == {**GOOD, "spec": {"interactive": False}}
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("echo hello", "no ExecCredential"),
+        ("printf '\\377\\376'", "no ExecCredential"),
+        (prints({"token": CANARY}, kind="Secret"), "no ExecCredential"),
+        (prints({"token": CANARY}, apiVersion="client.authentication.k8s.io/v9"), "no ExecCredential"),
+        (prints({}), "without status.token"),
+        (prints(None), "without status.token"),
+        (prints({"token": 7}), "no ExecCredential"),
+        (prints({"clientCertificateData": CANARY}), "without its key"),
+        (prints({"token": CANARY, "expirationTimestamp": "2001-01-01T00:00:00Z"}), "had ended"),
+        (prints({"token": CANARY, "expirationTimestamp": "soon"}), "no ExecCredential"),
+        ("head -c 1000000 /dev/zero", "prints more than"),
+        ("yes", "prints more than"),
+    ],
+)
+async def test_what_is_no_credential_is_refused_and_not_quoted(script: str, why: str) -> None:
+    """Whatever a program prints; one that never stops printing is ended."""
+    answer = await provider(f"PATH=/usr/bin:/bin\n{script}").resolve(request())
+    assert isinstance(answer, Refused)
+    assert why in answer.message
+    assert CANARY not in answer.message
+
+
+async def test_a_failure_is_an_outage_with_its_last_words_bounded_and_masked() -> None:
+    """What it was given and what it printed is a secret, wherever it says it."""
+    script = f"seq 100 >&2; echo 'token=other-canary-1'; echo \"no session for $KEY and other-canary-1: {'x' * 5000}\" >&2; exit 3"
+    env = [{"name": "KEY", "valueFrom": {"envRef": {"name": "ISSUER_KEY"}}}]
+    answer = await provider(script, env=env).resolve(request())
+    assert isinstance(answer, Unavailable)
+    assert "/bin/sh ended with exit code 3: 99 100 no session for *** and ***" in answer.message
+    assert len(answer.message) < 600
+    killed = await provider("kill -9 $$").resolve(request())
+    assert isinstance(killed, Unavailable)
+    assert "signal 9" in killed.message
+
+
+async def test_a_program_that_cannot_be_started_is_a_refusal() -> None:
+    """With its name and the reason."""
+    around = surroundings()
+    for config, why in (
+        ({"command": "/no/such/program"}, "No such file"),
+        ({"command": "/etc/passwd"}, "Permission denied"),
+        ({"command": "/bin/true", "args": ["\0"]}, "cannot be passed on"),
+    ):
+        answer = await Caller(ExecCredential(config, around), around, timedelta(seconds=60)).resolve(request())
+        assert isinstance(answer, Refused)
+        assert why in answer.message
+
+
+async def test_scopes_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    """The shape has no place for them."""
+    answer = await provider(f": > {tmp_path}/ran").resolve(request("payments"))
+    assert isinstance(answer, Refused)
+    assert not (tmp_path / "ran").exists()
+
+
+def _alive(path: Path) -> list[int]:
+    return [pid for pid in map(int, path.read_text().split()) if _runs(pid)]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+TREE = """
+PATH=/usr/bin:/bin
+echo $$ >> {pids}
+sleep 1000 & echo $! >> {pids}
+setsid sh -c 'echo $$ >> {pids}; trap "" TERM; sleep 1000 & wait' &
+(setsid sleep 1001 & echo $! >> {pids})
+while [ "$(wc -l < {pids})" -lt 4 ]; do sleep 0.01; done
+"""
+
+
+async def test_at_the_timeout_it_ends_with_everything_that_it_has_started(tmp_path: Path) -> None:
+    """Children, those in sessions of their own, and those whose parent is gone."""
+    pids = tmp_path / "pids"
+    answer = await provider(TREE.format(pids=pids) + "exec sleep 1000", timedelta(seconds=3)).resolve(request())
+    assert isinstance(answer, Unavailable)
+    assert "no answer within 3s" in answer.message
+    await asyncio.to_thread(wait_for, lambda: not _alive(pids), "the whole tree to be gone")
+    assert len(pids.read_text().split()) == 4
+
+
+async def test_what_it_leaves_running_is_ended_and_does_not_hold_up_the_answer(tmp_path: Path) -> None:
+    """A daemon that inherits the pipes would otherwise be waited for."""
+    pids = tmp_path / "pids"
+    answer = await provider(TREE.format(pids=pids) + prints({"token": CANARY})).resolve(request())
+    assert isinstance(answer, Session)
+    await asyncio.to_thread(wait_for, lambda: not _alive(pids), "what it left behind to be gone")
+    assert len(pids.read_text().split()) == 4
+
+
+async def test_a_cancelled_caller_leaves_no_process(tmp_path: Path) -> None:
+    """A run that is cancelled while its credentials come."""
+    pids = tmp_path / "pids"
+    script = TREE.format(pids=pids) + f"touch {tmp_path / 'ready'}; exec sleep 1000"
+    waiting = asyncio.ensure_future(provider(script).resolve(request()))
+    await asyncio.to_thread(wait_for, (tmp_path / "ready").exists, "the program to be ready")
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await asyncio.to_thread(wait_for, lambda: not _alive(pids), "the whole tree to be gone")
