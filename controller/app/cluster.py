@@ -23,6 +23,7 @@ from controller.kubernetes.podspec import Owner
 from controller.kubernetes.secrets import Secrets
 from controller.kubernetes.source import KubernetesSource
 from controller.kubernetes.status import StatusWriter, by_path
+from controller.kubernetes.tokens import ServiceAccountTokens
 from controller.kubernetes.workloads import Workloads
 from controller.loops.elected import ElectedSourceLoop
 from controller.reconcile.desired import Desired
@@ -83,6 +84,7 @@ class Cluster:
         self._writer = StatusWriter(lambda: source.objects, source.mirror, clock, id_of, source.hearing.expect)
         self._client = source.connection.client()
         self.secrets = Secrets(self._client, source.connection.namespace)
+        self.tokens = ServiceAccountTokens(self._client, source.connection.namespace)
         self._recorder = Recorder(self._client, instance, clock, self._identify)
         leases = Leases(self._client, namespace or source.connection.namespace, name)
         self.election = Election(leases, instance, clock, self._turned)
