@@ -35,7 +35,11 @@ class Aside:
 
 async def _made(make: Callable[[], Coroutine[Any, Any, Given]]) -> Given:
     # Also what a plug-in does before its first await is done here.
-    return await make()
+    try:
+        return await make()
+    except SystemExit:
+        # Unnoticed it would end the loop, and nobody would be told.
+        raise RuntimeError("it tried to end the process") from None
 
 
 def _forever(loop: asyncio.AbstractEventLoop) -> None:

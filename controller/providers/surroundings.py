@@ -20,7 +20,7 @@ from controller.providers.protocol import Issued, Refused, Secret, SecretReader,
 Given = TypeVar("Given")
 
 _NO_CLUSTER = "this controller is in no cluster, so {} cannot be had; use envRef or fileRef"
-_REMEMBERED = 256  # values to mask; the oldest go first
+_REMEMBERED = 32  # values to mask; the oldest go first, as credentials should not live on in memory
 
 
 class Surroundings:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -165,6 +166,31 @@ async def test_a_plugin_on_its_own_thread_answers_and_reads_secrets_where_they_b
     assert answer.credentials == {"token": Secret(CANARY)}
     assert used == [True]
     aside.close()
+
+
+async def test_a_plugin_that_exits_is_an_outage_and_is_asked_again() -> None:
+    """As one that calls sys.exit does."""
+    answers: list[object] = [Session(), None]
+
+    async def end() -> object:
+        return answers.pop() or sys.exit(3)
+
+    aside = Aside("test")
+    asked = caller(Plug(end), aside=aside)
+    assert await asked.resolve(REQUEST) == Unavailable(
+        "CredentialProvider team/plug: RuntimeError: it tried to end the process"
+    )
+    assert isinstance(await asked.resolve(REQUEST), Session)
+    aside.close()
+
+
+async def test_what_is_remembered_for_masking_is_bounded() -> None:
+    """Old credentials do not stay in memory for it; a value that is masked is so until it is forgotten."""
+    around = surroundings()
+    for number in range(100):
+        around.remember(Secret(f"value-{number:03}"), Secret(f"value-{number:03}"))
+    assert around.masker.mask("value-099 value-068") == "*** ***"
+    assert around.masker.mask("value-000 value-067") == "value-000 value-067"
 
 
 class Rude(Exception):

@@ -72,6 +72,13 @@ class Once(Good):
         return await super().revoke(lease)
 
 
+class Keeps:
+    """Gives leases that nobody can end."""
+
+    async def resolve(self, request: Request) -> Any:
+        return Session(scopes=request.scopes or ("a", "b"), lease="lease/1")
+
+
 class Shares(Good):
     async def resolve(self, request: Request) -> Any:
         return Session(scopes=request.scopes or self.known, lease="the-one")
@@ -135,6 +142,7 @@ def test_an_honest_provider_passes(promise: str) -> None:
         (Flaky, "test_a_scope_that_it_does_not_know_is_not_granted"),
         (Widens, "test_downscoping_gives_less_and_never_more"),
         (Once, "test_a_lease_can_be_revoked_twice_and_by_another_instance"),
+        (Keeps, "test_whoever_gives_leases_can_revoke_them"),
         (Shares, "test_two_requests_at_once_do_not_meet"),
         (Naive, "test_what_it_gives_ends_after_now_and_says_so_with_a_time_zone"),
         (Naive, "test_it_gives_a_session_that_is_accepted"),
