@@ -2,7 +2,7 @@
 
 `exec_credential` uses it. The program is the leader of a session, and a variable marks it and all that it starts, so that what left the session is found as well.
 Invariant: when `run` is over, also by cancellation, every process that still has the mark gets a KILL; the program sees the variables that it is given, the
-mark, and no other; nothing blocks the event loop but the start itself.
+mark, and no other; nothing blocks the event loop but the start itself. What a controller that was killed left running, the next one ends (`end_orphans`).
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 MARK = "JOBWARDEN_PROVIDER_CALL"
+_PREFIX = f"{MARK}=".encode()
 _LOOK_S = 0.01
 _SWEEPS = 5
 _LOOKS_AFTER_KILL = 500
@@ -44,7 +45,7 @@ async def run(argv: tuple[str, ...], env: Mapping[str, str], *, most: int) -> En
 
     Units:  `most` in bytes: of standard output; more kills the program. Of standard error the first `most` are kept.
     """
-    mark = secrets.token_hex(16)
+    mark = f"{_me()}.{secrets.token_hex(16)}"
     try:
         process = await asyncio.create_subprocess_exec(
             *argv,
@@ -69,6 +70,37 @@ async def run(argv: tuple[str, ...], env: Mapping[str, str], *, most: int) -> En
         await _kill(process, f"{MARK}={mark}".encode())
     code = process.returncode if process.returncode is not None else -signal.SIGKILL
     return Ended(code, await out.text(), await err.text(), cut=out.over)
+
+
+def end_orphans() -> int:
+    """Kill what programs of controllers that died have left, on this host, of this user; how many that were. Reads /proc: call it on a thread, at the start."""
+    found = 0
+    for pid in map(int, _pids()):
+        mark = next((one for one in _environment(pid) if one.startswith(_PREFIX)), None)
+        if mark is not None and not _lives(mark.removeprefix(_PREFIX).decode("ascii", "replace")):
+            found += _kill_marked(pid, mark)
+    return found
+
+
+def _me() -> str:
+    """This process, by its number and its start time, as numbers are used again."""
+    return f"{os.getpid()}.{_started(os.getpid())}"
+
+
+def _lives(mark: str) -> bool:
+    """Whether the controller that a mark names still runs. What cannot be read is nobody's orphan."""
+    pid, _, rest = mark.partition(".")
+    started = rest.partition(".")[0]
+    return not (pid.isdigit() and started.isdigit()) or _started(int(pid)) == started
+
+
+def _started(pid: int) -> str:
+    """Ticks after boot; "" for a process that is gone. Source: proc(5), the 22nd field of stat."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]
 
 
 class _Pipe:
@@ -136,8 +168,12 @@ def _kill_marked(pid: int, wanted: bytes) -> bool:
 
 
 def _marked(pid: int, wanted: bytes) -> bool:
-    """Whether the process was started with the mark; one that has ended and waits to be reaped has no environment any more."""
+    return wanted in _environment(pid)
+
+
+def _environment(pid: int) -> list[bytes]:
+    """What the process was started with; nothing for one of another user, and for one that has ended and waits to be reaped."""
     try:
-        return wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
-        return False
+        return []

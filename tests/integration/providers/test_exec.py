@@ -3,12 +3,14 @@
 import asyncio
 import json
 import os
+import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from controller.providers import programs
 from controller.providers.calling import Caller
 from controller.providers.exec_credential import ExecCredential
 from controller.providers.protocol import Refused, Secret, Session, Unavailable
@@ -177,3 +179,30 @@ async def test_a_cancelled_caller_leaves_no_process(tmp_path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     await asyncio.to_thread(wait_for, lambda: not _alive(pids), "the whole tree to be gone")
+
+
+CONTROLLER = """
+import asyncio, sys
+from controller.providers import programs
+asyncio.run(programs.run(("/bin/sh", "-c", sys.argv[1]), {}, most=1000))
+"""
+
+
+async def test_what_a_killed_controller_left_running_is_ended_by_the_next(tmp_path: Path) -> None:
+    """All of it; programs of a controller that lives are left alone."""
+    pids, others = tmp_path / "pids", tmp_path / "others"
+    dead = subprocess.Popen([sys.executable, "-c", CONTROLLER, TREE.format(pids=pids) + "exec sleep 1000"])
+    living = asyncio.ensure_future(provider(TREE.format(pids=others) + "exec sleep 1000").resolve(request()))
+    for path in (pids, others):
+        await asyncio.to_thread(
+            wait_for, lambda path=path: path.exists() and len(_alive(path)) == 4, "the tree to be there"
+        )
+    dead.kill()
+    dead.wait()
+    await asyncio.to_thread(
+        wait_for, lambda: programs.end_orphans() == 0 and not _alive(pids), "the orphans to be gone"
+    )
+    assert len(_alive(others)) == 4
+    living.cancel()
+    await asyncio.wait({living})
+    await asyncio.to_thread(wait_for, lambda: not _alive(others), "the rest to be gone")
