@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from controller.api.backend import Backend
 from controller.api.control import ControlServer
 from controller.app import commands, settings
+from controller.app.credentials import providers
 from controller.app.health import Health
 from controller.app.options import LogFormat, RunOptions
 from controller.app.telling import Telling
@@ -43,15 +44,19 @@ from controller.executors.choice import Executors
 from controller.executors.local import LocalExecutor
 from controller.executors.private_files import PrivateFiles
 from controller.executors.protocol import Executor, Handle
-from controller.loops.cleanups import CleanupLoop, Undoer
+from controller.loops.cleanups import CleanupLoop
 from controller.loops.credentials import CredentialLoop
 from controller.loops.dispatcher import Dispatcher, Identity, Limits
+from controller.loops.evidence import EvidenceLoop
 from controller.loops.lease import LEASE, LeaseLoop
+from controller.loops.obtaining import Obtaining
 from controller.loops.outbox import OutboxLoop
 from controller.loops.retention import RetentionLoop
 from controller.loops.sources import SourceLoop
 from controller.loops.status import StatusLoop
 from controller.notifications.send import Sender
+from controller.providers.instances import Instances
+from controller.providers.registry import Registry
 from controller.reconcile.desired import Desired
 from controller.reconcile.pipeline import Outcome, Reconciler
 from controller.reconcile.records import CancelRequested, Intent, RunRequested
@@ -66,7 +71,6 @@ from controller.store.store import Store, Tx
 if TYPE_CHECKING:
     from controller.app.cluster import Cluster
     from controller.kubernetes.executor import KubernetesExecutor
-    from controller.loops.evidence import Keys
 
 _log = logging.getLogger(__name__)
 
@@ -122,7 +126,7 @@ class _Controller:
         self._credentials = CredentialLoop(self._private, places)
         self._supervisor = Supervisor(self._metrics.loop_restarted)
         self._outbox_wake = Wake()
-        self._undoer: Undoer | None = None  # nothing that a run gets has to be undone elsewhere, so far
+        self._obtaining = Obtaining(store, self._make_providers, self._clock)
         self._cleanup_wake = Wake()
 
         self._evidence_wake = Wake()
@@ -208,6 +212,7 @@ class _Controller:
             metrics=self._metrics,
             tell=self._telling,
             on_change=self._changed,
+            obtain=self._obtaining.for_run,
         )
 
     def _make_status(self) -> StatusLoop:
@@ -309,10 +314,9 @@ class _Controller:
         if self._options.run_for is not None:
             supervise.start("run for", self._stop_after(self._options.run_for))
         supervise.on_stop("runs", partial(self._dispatcher.drain, DRAIN))
-        if self._undoer is not None:
-            cleanups = CleanupLoop(self._store, self._undoer, self._clock, self._cleanup_wake, self._telling)
-            supervise.add("cleanups", cleanups.run, restartable=True)
-            supervise.on_stop("cleanups", cleanups.drain)
+        cleanups = CleanupLoop(self._store, self._obtaining, self._clock, self._cleanup_wake, self._telling)
+        supervise.add("cleanups", cleanups.run, restartable=True)
+        supervise.on_stop("cleanups", cleanups.drain)
         supervise.on_stop("notifications", outbox.drain)
         self._add_signing()
         supervise.on_stop("status", self._flush_status)
@@ -323,19 +327,20 @@ class _Controller:
         supervise.on_stop("http", sender.close)
 
     def _add_signing(self) -> None:
-        keys = self._signing_keys()
-        if keys is None:
-            return
-        # Cryptography, which a controller that signs nothing does not owe.
-        from controller.loops.evidence import EvidenceLoop  # noqa: PLC0415
-
-        signing = EvidenceLoop(self._store, keys, self._clock, self._evidence_wake)
+        signing = EvidenceLoop(self._store, self._obtaining, self._clock, self._evidence_wake)
         self._supervisor.add("evidence", signing.run, restartable=True)
         self._supervisor.on_stop("evidence", signing.drain)
+        self._supervisor.on_stop("providers", self._obtaining.close)
 
-    def _signing_keys(self) -> "Keys | None":
-        """Where the keys that sign evidence come from; None: nowhere, and what is to be signed waits."""
-        return None
+    def _make_providers(self) -> Instances:
+        return providers(
+            Registry(),
+            self._clock,
+            allowed=self._plan.allowed,
+            environment=os.environ,
+            secrets=self._cluster.secrets if self._cluster is not None else None,
+            tokens=self._cluster.tokens if self._cluster is not None else None,
+        )
 
     def _add_replication(self) -> None:
         lease = LeaseLoop(self._store, self._dispatcher, self._identity.owner, self._clock, self._adopt)

@@ -16,6 +16,7 @@ from controller.domain.trust import (
     Identity,
     JobTrust,
     Match,
+    Provider,
     Ref,
     TrustLevel,
 )
@@ -23,7 +24,7 @@ from controller.domain.trust import (
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 """The label that every namespace has. Source: KEP-2161."""
 
-Document = Identity | CredentialPolicy | Contract | Authorization
+Document = Identity | CredentialPolicy | Contract | Authorization | Provider
 T = TypeVar("T", Contract, Authorization)
 
 
@@ -114,10 +115,12 @@ class _Gathering:
         return f"IdentityProfile {self._namespace}/{said.identity_ref}" if said.identity_ref else ""
 
     def credentials(self, said: JobTrust) -> CredentialPolicy:
-        if said.credentials is not None:
-            return said.credentials
-        found = self._named("CredentialPolicy", said.credentials_ref)
-        return found if isinstance(found, CredentialPolicy) else CredentialPolicy()
+        found = said.credentials or self._named("CredentialPolicy", said.credentials_ref)
+        policy = found if isinstance(found, CredentialPolicy) else CredentialPolicy()
+        for delivery in policy.deliver:
+            if delivery.provider is not None:
+                self._named(delivery.provider.kind, delivery.provider.name)
+        return policy
 
     def binding(self, document: type[T], inline: T | None, ref: Ref | None) -> tuple[tuple[str, T], ...]:
         """What the job writes or names, then what binds it, each once."""

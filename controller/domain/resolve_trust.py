@@ -12,6 +12,7 @@ from controller.base import durations
 from controller.domain import trust
 
 Source = Mapping[str, Any]
+_PROVIDER = "CredentialProvider"
 
 
 def job_trust(spec: Source) -> trust.JobTrust:
@@ -40,7 +41,11 @@ def identity(spec: Source) -> trust.Identity:
 
 def credentials(spec: Source) -> trust.CredentialPolicy:
     """A CredentialPolicy. Pure."""
-    return trust.CredentialPolicy(children=trust.Children(spec.get("children", trust.Children.Nothing)))
+    return trust.CredentialPolicy(
+        deliver=tuple(_delivery(one) for one in spec.get("deliver", ())),
+        max_lifetime=durations.parse(spec.get("maxLifetime", "1h")),
+        children=trust.Children(spec.get("children", trust.Children.Nothing)),
+    )
 
 
 def contract(spec: Source) -> trust.Contract:
@@ -49,6 +54,19 @@ def contract(spec: Source) -> trust.Contract:
         required=trust.TrustLevel(spec.get("requiredTrustLevel", trust.TrustLevel.Untrusted)),
         enforcement=trust.Enforcement(spec.get("enforcement", trust.Enforcement.Block)),
         audit=trust.Detail(spec.get("audit", trust.Detail.Summary)),
+        evidence=_evidence(spec.get("evidence") or {}),
+    )
+
+
+def provider(spec: Source) -> trust.Provider:
+    """A CredentialProvider; a plug-in's type is the one that it names. Pure."""
+    kind = next(field for field in spec if field not in ("timeout", "allowedNamespaces"))
+    plugin = spec["plugin"] if kind == "plugin" else None
+    return trust.Provider(
+        type=plugin["type"] if plugin else kind,
+        config=plugin.get("config", {}) if plugin else spec[kind],
+        timeout=durations.parse(spec.get("timeout", "10s")),
+        namespaces=tuple(spec["allowedNamespaces"]) if "allowedNamespaces" in spec else None,
     )
 
 
@@ -64,6 +82,24 @@ def match(spec: Source) -> trust.Match:
     """What a Cluster kind binds to; without `match` it is everything. Pure."""
     said = spec.get("match") or {}
     return trust.Match(_selector(said.get("namespaceSelector")), _selector(said.get("jobSelector")))
+
+
+def _delivery(source: Source) -> trust.Delivery:
+    return trust.Delivery(
+        name=source["name"],
+        provider=_ref(source["providerRef"], _PROVIDER),
+        key=source.get("key"),
+        scopes=tuple(source.get("scopes", ())),
+        env=source.get("env"),
+        file=source.get("file"),
+    )
+
+
+def _evidence(source: Source) -> trust.Evidence:
+    return trust.Evidence(
+        level=trust.Detail(source.get("level", trust.Detail.Nothing)),
+        signing_key=_ref(source.get("signingKeyRef"), _PROVIDER),
+    )
 
 
 def _rule(source: Source) -> trust.Rule:

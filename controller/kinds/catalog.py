@@ -195,6 +195,23 @@ CLUSTER_AUTHORIZATION_POLICY = Kind(
     columns=(_DEFAULT, _READY, _AGE),
     selectable=(".status.ready",),
 )
+CREDENTIAL_PROVIDER = Kind(
+    name="CredentialProvider",
+    plural="credentialproviders",
+    short="credprov",
+    summary="Where credentials for runs of this namespace come from.",
+    columns=(_READY, _AGE),
+    selectable=(".status.ready",),
+)
+CLUSTER_CREDENTIAL_PROVIDER = Kind(
+    name="ClusterCredentialProvider",
+    plural="clustercredentialproviders",
+    short="ccredprov",
+    summary="Where credentials for runs of the namespaces that it names come from.",
+    namespaced=False,
+    columns=(_READY, _AGE),
+    selectable=(".status.ready",),
+)
 
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
@@ -212,6 +229,8 @@ KINDS: Mapping[str, Kind] = {
         CLUSTER_TRUST_CONTRACT,
         AUTHORIZATION_POLICY,
         CLUSTER_AUTHORIZATION_POLICY,
+        CREDENTIAL_PROVIDER,
+        CLUSTER_CREDENTIAL_PROVIDER,
     )
 }
 
@@ -222,6 +241,8 @@ TRUST = (
     CLUSTER_TRUST_CONTRACT.name,
     AUTHORIZATION_POLICY.name,
     CLUSTER_AUTHORIZATION_POLICY.name,
+    CREDENTIAL_PROVIDER.name,
+    CLUSTER_CREDENTIAL_PROVIDER.name,
 )
 """The kinds that say who a run is and whether it may open."""
 

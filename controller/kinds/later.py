@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-_CREDENTIALS = "Credential providers"
+_CREDENTIALS = "Identities that a provider vouches for"
 _DECISION_POINTS = "Proofs and external decision points"
 _AGENTS = "Agents"
 
-_DELIVERY = dict.fromkeys(("deliver", "maxLifetime", "renew", "childScopes"), _CREDENTIALS)
-_ENFORCED = {"box": "Sandboxes", "maxCost": _AGENTS, "evidence": "Evidence"}
+_DELIVERY = dict.fromkeys(("renew", "childScopes"), _CREDENTIALS)
+_ENFORCED = {"box": "Sandboxes", "maxCost": _AGENTS}
 
 # By kind, then by pointer with * for list positions, then by field; the value names the capability that brings it.
 FIELDS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
@@ -32,7 +32,6 @@ FIELDS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
 }
 
 KINDS: Mapping[str, str] = {
-    **dict.fromkeys(("CredentialProvider", "ClusterCredentialProvider"), _CREDENTIALS),
     **dict.fromkeys(("AgentGateway", "Agent", "AgentTask", "TaskGroup", "Budget"), _AGENTS),
 }
 

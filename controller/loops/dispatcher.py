@@ -10,7 +10,7 @@ Invariant: a run is started only after its turn's transaction is durable, and an
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -31,6 +31,7 @@ from controller.domain.reasons import Reason
 from controller.domain.records import Ending, Handle, Run
 from controller.domain.states import DispatchState, RunState
 from controller.domain.story import StoryEvent, StoryKind, Tell
+from controller.executors.credentials import Given
 from controller.executors.protocol import Execution, ExecutionRequest, ExecutionResult, Executor, masked
 from controller.store import dispatches, jobs, runs
 from controller.store.governors import Registry
@@ -59,6 +60,10 @@ _BUSY = timedelta(seconds=1)
 """While there is more to do than there are slots: how long what time alone changes may have to wait for a look."""
 _LOOK_AGAIN_S = 1.0
 """Between two tries of a watchdog to read what the store does not give."""
+
+
+Obtain = Callable[[Run], Awaitable[Sequence[Given] | str]]
+"""What a run is given, or why it cannot be started."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -91,8 +96,9 @@ class Dispatcher:
         metrics: Metrics | None = None,
         tell: Tell = lambda _event: None,
         on_change: Callable[[Sequence[int]], None] = lambda _jobs: None,
+        obtain: Obtain | None = None,
     ) -> None:
-        """`on_change` is told which jobs a turn changed."""
+        """`on_change` is told which jobs a turn changed; `obtain` gives what a run's grant says that it is given."""
         self._store = store
         self._executor = executor
         self._launcher = launcher
@@ -102,6 +108,7 @@ class Dispatcher:
         self._metrics = metrics or Metrics()
         self._tell = tell
         self._on_change = on_change
+        self._obtain = obtain or _nobody_gives
         self._wake = Wake()
         self._registry = Registry()
         self._look = True
@@ -232,6 +239,9 @@ class Dispatcher:
         if isinstance(spec.target, WatchdogTarget) and spec.target.job is not None:
             self._begin(run, self._watch(opened))
             return
+        if run.grant is not None and run.grant.credentials.deliver:
+            self._begin(run, self._start_with_credentials(opened))
+            return
         if launch.blocks(spec):
             self._begin(run, self._start_slowly(opened))
             return
@@ -246,6 +256,16 @@ class Dispatcher:
         """Start a run whose variables are read from files: a slow disk holds up nobody else."""
         self._execute(opened.run, await asyncio.to_thread(self._launcher.prepare, opened.run, opened.spec))
         # Somebody may have asked for its end while there was nothing to end yet.
+        self.wake()
+
+    async def _start_with_credentials(self, opened: OpenRun) -> None:
+        """Start a run that is given something: whoever has to be asked for it holds up nobody else."""
+        run, spec = opened.run, opened.spec
+        given = await self._obtain(run)
+        prepared = (
+            given if isinstance(given, str) else await asyncio.to_thread(self._launcher.prepare, run, spec, given)
+        )
+        self._execute(run, prepared)
         self.wake()
 
     def _begin(self, run: Run, work: Coroutine[Any, Any, None]) -> None:
@@ -506,6 +526,10 @@ class Dispatcher:
             if deadline is not None and self._clock.monotonic() >= deadline:
                 return
             await asyncio.sleep(0.02)
+
+
+async def _nobody_gives(_run: Run) -> Sequence[Given] | str:
+    return "this controller obtains no credentials"
 
 
 def _turned(tx: Tx, given: Turn, opening: list[OpenRun], registry: Registry) -> Turned:

@@ -21,7 +21,6 @@ from controller.base.logs import event
 from controller.base.tasks import Backoff, Wake
 from controller.domain.trust import Ref
 from controller.evidence.dsse import Envelope, Signature
-from controller.evidence.keys import SigningKey, signing_key
 from controller.store import evidence
 from controller.store.evidence import Signer, Unsigned
 from controller.store.store import Store
@@ -36,6 +35,14 @@ class Keys(Protocol):
 
     async def key(self, ref: Ref, namespace: str) -> bytes:
         """The key in PEM, for jobs of that namespace. Errors: JobwardenError, whose text holds no secret; anything else is told by its type alone."""
+        ...
+
+
+class Signing(Protocol):
+    """A private key."""
+
+    def sign(self, envelope: Envelope, /) -> Signature:
+        """What it says of an envelope."""
         ...
 
 
@@ -129,6 +136,9 @@ class EvidenceLoop:
 
     async def _sign(self, signer: Signer) -> None:
         """Sign everything that waits for one signer."""
+        # Cryptography: 0.1 s that a controller that signs nothing does not owe.
+        from controller.evidence.keys import signing_key  # noqa: PLC0415
+
         try:
             async with asyncio.timeout(self._settings.patience.total_seconds()):
                 key = signing_key(await self._keys.key(signer.ref, signer.namespace))
@@ -176,7 +186,7 @@ class EvidenceLoop:
         await asyncio.gather(*flights, return_exceptions=True)
 
 
-def _signatures(key: SigningKey, waiting: Sequence[Unsigned]) -> list[tuple[Unsigned, Signature]]:
+def _signatures(key: Signing, waiting: Sequence[Unsigned]) -> list[tuple[Unsigned, Signature]]:
     return [(one, key.sign(Envelope(one.statement))) for one in waiting]
 
 

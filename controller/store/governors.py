@@ -24,11 +24,14 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any]], Document]] = {
     "ClusterTrustContract": resolve_trust.contract,
     "AuthorizationPolicy": resolve_trust.authorization,
     "ClusterAuthorizationPolicy": resolve_trust.authorization,
+    "CredentialProvider": resolve_trust.provider,
+    "ClusterCredentialProvider": resolve_trust.provider,
 }
 KINDS = tuple(_READERS)
 WAIT_KEY = "governors"
 """What a dispatch waits for whose governors are not wholly known: whoever writes documents of trust wakes it."""
-CLUSTER_KINDS = frozenset(kind for kind in KINDS if kind.startswith("Cluster"))
+CLUSTER_KINDS = frozenset({"ClusterTrustContract", "ClusterAuthorizationPolicy"})
+"""Those that bind whoever they match."""
 
 _OURS = among(resources.c.kind, "kinds")
 _KINDS = {"kinds": KINDS}

@@ -8,6 +8,11 @@ from collections.abc import Mapping
 
 from controller.kinds.models.approval import ApprovalSpec, ApprovalStatus
 from controller.kinds.models.base import Model
+from controller.kinds.models.credential_provider import (
+    ClusterCredentialProviderSpec,
+    CredentialProviderSpec,
+    CredentialProviderStatus,
+)
 from controller.kinds.models.meta import Status
 from controller.kinds.models.notification_target import (
     ClusterNotificationTargetSpec,
@@ -41,4 +46,6 @@ MODELS: Mapping[str, tuple[type[Model], type[Status]]] = {
     "ClusterTrustContract": (ClusterTrustContractSpec, TrustStatus),
     "AuthorizationPolicy": (AuthorizationPolicySpec, TrustStatus),
     "ClusterAuthorizationPolicy": (ClusterAuthorizationPolicySpec, TrustStatus),
+    "CredentialProvider": (CredentialProviderSpec, CredentialProviderStatus),
+    "ClusterCredentialProvider": (ClusterCredentialProviderSpec, CredentialProviderStatus),
 }

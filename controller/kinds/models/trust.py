@@ -7,12 +7,15 @@ from pydantic import Field
 from controller.kinds.models.base import (
     AbsolutePath,
     Duration,
+    EnvName,
     Model,
     Name,
     Rule,
     at_most_one,
+    exactly_one,
     list_of,
 )
+from controller.kinds.models.credential_provider import CredentialKey, CredentialProviderRef
 from controller.kinds.models.meta import LabelKey, LabelValue, Status
 
 TrustLevel = Literal["Untrusted", "Restricted", "Supervised", "Autonomous"]
@@ -25,6 +28,9 @@ Host = Annotated[
         max_length=253,
         pattern=r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*(:[0-9]{1,5})?$",
     ),
+]
+RelativePath = Annotated[
+    str, Field(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$")
 ]
 Money = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,8})(\.[0-9]{1,4})?$", max_length=14)]
 
@@ -106,9 +112,37 @@ class InlineIdentity(Model):
     )
 
 
-class CredentialPolicySpec(Model):
-    """What the runs that a run triggers get of its identity."""
+class Delivery(Model):
+    """One credential for each run."""
 
+    unions: ClassVar[tuple[Rule, ...]] = (exactly_one("env", "file"),)
+
+    name: Name = Field(description="What it is called in messages.")
+    provider_ref: CredentialProviderRef = Field(description="Where it comes from.")
+    key: CredentialKey | None = Field(
+        None, description="Which credential of the provider; may be left out where it has one alone."
+    )
+    scopes: list[Scope] = Field(
+        default=[], max_length=64, description="What it may be good for, at most.", json_schema_extra=list_of("")
+    )
+    env: EnvName | None = Field(None, description="The variable that has it.")
+    file: RelativePath | None = Field(
+        None, description="The file that has it, below the folder that $CREDENTIALS_DIRECTORY names; local runs only."
+    )
+
+
+class CredentialPolicySpec(Model):
+    """Which credentials a run gets, how long they live, and what the runs that it triggers get of its identity."""
+
+    deliver: list[Delivery] = Field(
+        default=[],
+        max_length=16,
+        description="Credentials that are obtained for each run and end with it.",
+        json_schema_extra=list_of("name"),
+    )
+    max_lifetime: Duration = Field(
+        "1h", description="How long a credential may live at most, where its provider can say."
+    )
     children: Literal["None", "Inherit", "Downscope", "Independent"] = Field(
         "None",
         description="What runs that are triggered by a run get: `None` no identity at all, `Inherit` the same one, `Downscope` a narrower one from its "
@@ -157,6 +191,15 @@ class Box(Model):
     network: Network | None = Field(None, description="What it may reach.")
 
 
+class Evidence(Model):
+    """An in-toto statement about each run, chained per job."""
+
+    level: Literal["None", "Summary", "Full"] = Field("None", description="How much of the run it tells.")
+    signing_key_ref: CredentialProviderRef | None = Field(
+        None, description="The provider of the private key that signs it (PEM; Ed25519 or ECDSA P-256)."
+    )
+
+
 class TrustContractSpec(Model):
     """What a run must satisfy before it opens, and while it runs."""
 
@@ -168,6 +211,9 @@ class TrustContractSpec(Model):
     )
     audit: Literal["None", "Summary", "Full"] = Field(
         "Summary", description="How much of each decision is recorded with the run."
+    )
+    evidence: Evidence | None = Field(
+        None, description="What is put on record about each run, for whoever trusts nobody."
     )
 
 
