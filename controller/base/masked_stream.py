@@ -23,7 +23,8 @@ MASK = b"***"
 
 _SURE = 4  # characters of a needle
 _WRAPPED = 60  # characters of a line; xxd wraps there, PEM at 64, MIME at 76, `fold` at 80
-_FEW = 64  # needles; one search for each is quicker than looking at every place of a text as long as there are no more
+_FEW = 64  # needles; one search for each is quicker than looking at every place of a text as long as there are not many more
+_FEW_PER = 512  # bytes of text; in a long one a search costs less by the byte
 _LONGEST_BREAK = 8  # bytes; an empty line or two between the parts of a value
 _BREAKS = re.compile(rb"[\r\n]+")
 
@@ -83,7 +84,7 @@ class Needles:
 
     def _candidates(self, joined: bytes) -> Iterator[tuple[int, bytes, frozenset[int]]]:
         """Every place where the head of a needle stands, with that needle."""
-        if len(self._needles) <= _FEW:
+        if len(self._needles) <= _FEW + len(joined) // _FEW_PER:
             for needle, head, own in self._needles:
                 at = joined.find(head)
                 while at >= 0:
