@@ -51,7 +51,8 @@ def _stricter(a: Contract, b: Contract) -> Contract:
         audit=max(a.audit, b.audit, key=lambda one: one.rank),
         evidence=Evidence(
             max(a.evidence.level, b.evidence.level, key=lambda one: one.rank),
-            a.evidence.signing_key or b.evidence.signing_key,
+            # Cluster contracts come last, and nobody below them chooses another key.
+            b.evidence.signing_key or a.evidence.signing_key,
         ),
     )
 
