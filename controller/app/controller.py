@@ -39,7 +39,7 @@ from controller.dispatch.launch import Launcher
 from controller.domain.job import ExecutorKind
 from controller.domain.requesters import ANNOTATION
 from controller.domain.story import StoryEvent, StoryKind
-from controller.executors import orphans, private_files, processes
+from controller.executors import abilities, orphans, private_files, processes
 from controller.executors.choice import Executors
 from controller.executors.local import LocalExecutor
 from controller.executors.private_files import PrivateFiles
@@ -201,6 +201,7 @@ class _Controller:
             output_dir=outputs,
             log_limit=self._plan.log_limit,
             private=self._private,
+            abilities=abilities.of_this_host,
         )
         return Dispatcher(
             self._store,

@@ -73,7 +73,7 @@ def verify(what: str, key_files: Sequence[Path], against: Path | None, output: s
     keys = [_key(path) for path in key_files]
     earlier = list(bundle.lines(_read(against))) if against is not None else []
     run: str | None = None
-    if _is_file(what) :
+    if _is_file(what):
         verified = examine(bundle.lines(_read(Path(what))), keys, earlier)
         noted: list[str] = []
     else:

@@ -5,7 +5,7 @@ never an exception: the run is open and has to end.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import structs
@@ -14,10 +14,11 @@ from controller.base import paths
 from controller.base.masked_stream import Needles
 from controller.base.references import Allowed, Unreadable
 from controller.domain import pods
+from controller.domain.abilities import Abilities, confines
 from controller.domain.job import EnvVar, ExecTarget, ExecutorKind, JobSpec, PodTarget, ShellTarget
 from controller.domain.records import Ending, Output, Run
 from controller.domain.resolve import Defaults
-from controller.executors import credentials, environment, values
+from controller.executors import box, credentials, environment, values
 from controller.executors.credentials import Arranged, Given, Refused
 from controller.executors.private_files import NoPlace, PrivateFiles
 from controller.executors.protocol import ExecutionRequest, ExecutionResult, PodRequest
@@ -39,8 +40,11 @@ class Launcher:
         output_dir: Path,
         log_limit: int = 64 * 1024 * 1024,
         private: PrivateFiles | None = None,
+        abilities: Callable[[], Abilities] = Abilities,
     ) -> None:
-        """`output_dir` exists and is private; `log_limit` is bytes a run; without `private` no run gets files."""
+        """`output_dir` exists and is private; `log_limit` is bytes a run; without `private` no run gets files. `abilities` of this host are asked for
+        when a contract asks for a box.
+        """
         self._environ = environ
         self._base = environment.inherited(environ)
         self._allowed = allowed
@@ -49,9 +53,10 @@ class Launcher:
         self._output_dir = output_dir
         self._log_limit = log_limit
         self._private = private
+        self._abilities = abilities
 
     def prepare(self, run: Run, spec: JobSpec, given: Sequence[Given] = ()) -> ExecutionRequest | str:
-        """The request, or why the run cannot be started. Reads the files that variables refer to: see `blocks`.
+        """The request, or why the run cannot be started. Reads the files that variables refer to, and looks at the paths of a box: see `blocks`.
 
         Shape:  what is `given` goes over the variables that the job declares itself; files are made by the executor, just before the start.
         """
@@ -67,7 +72,7 @@ class Launcher:
         arranged = self._arrange(run, spec, given)
         if isinstance(arranged, Refused):
             return arranged.message
-        return self._request(run, spec, found, arranged)
+        return self._in_its_box(run, self._request(run, spec, found, arranged))
 
     def prepare_adoption(self, run: Run, spec: JobSpec) -> ExecutionRequest:
         """The request of a run that somebody else has started as a Pod: nothing is looked up again."""
@@ -90,6 +95,16 @@ class Launcher:
         if isinstance(folder, NoPlace):
             return Refused(folder.message)
         return structs.replace(arranged, env={**arranged.env, credentials.DIRECTORY_VARIABLE: str(folder)})
+
+    def _in_its_box(self, run: Run, request: ExecutionRequest) -> ExecutionRequest | str:
+        """With the box of the run's contract; a Pod has its own, and the gates have said what that lacks."""
+        if run.grant is None or request.pod is not None or not confines(run.grant.contract.box):
+            return request
+        output = str(request.output_path) if request.output_path is not None else None
+        private = request.env.get(credentials.DIRECTORY_VARIABLE) if request.files else None
+        place = box.Place(request.env, request.cwd, output, folders=(private,) if private is not None else ())
+        made = box.request(run.grant.contract.box, place, self._abilities())
+        return made if isinstance(made, str) else structs.replace(request, box=made)
 
     def _request(self, run: Run, spec: JobSpec, found: values.Resolved, arranged: Arranged | None) -> ExecutionRequest:
         """`arranged` None: for a Pod that is there already."""
@@ -149,9 +164,10 @@ def _ours(variables: Iterable[EnvVar]) -> list[EnvVar]:
     return [one for one in variables if one.secret_key_ref is None and one.config_map_key_ref is None]
 
 
-def blocks(spec: JobSpec) -> bool:
-    """Whether preparing a run of this job waits for a disk. Pure."""
-    return any(variable.file_ref is not None for variable in spec.env)
+def blocks(run: Run, spec: JobSpec) -> bool:
+    """Whether preparing this run waits for a disk. Pure."""
+    boxed = run.grant is not None and confines(run.grant.contract.box)
+    return boxed or any(variable.file_ref is not None for variable in spec.env)
 
 
 def ending_of(result: ExecutionResult) -> Ending:

@@ -20,6 +20,7 @@ import msgspec
 
 from controller.base.clock import Clock
 from controller.executors import outputs, processes
+from controller.executors.boxed import Boxed
 from controller.executors.poller import Poller
 from controller.executors.private_files import PrivateFiles
 from controller.executors.processes import Session
@@ -27,7 +28,7 @@ from controller.executors.protocol import ExecutionRequest, ExecutionResult, Han
 from controller.executors.runlog import LogWriter, RunLog
 from controller.executors.spawn import Spawned
 from controller.executors.stream import Stream
-from controller.executors.tree import Ending, Scanner, Wanted
+from controller.executors.tree import LAST_RESORT, Ending, Scanner, Wanted
 
 _DRAIN = 32  # reads after the end: a pipe holds at most 1 MiB, unless somebody goes on printing
 
@@ -53,12 +54,14 @@ class LocalExecution:
     __slots__ = (
         "__weakref__",
         "_began",
+        "_box",
         "_code",
         "_ended",
         "_ending",
         "_forget",
         "_grace",
         "_handle",
+        "_keeper",
         "_log",
         "_on_end",
         "_pid",
@@ -102,6 +105,8 @@ class LocalExecution:
         self._timed_out = False
         self._stop_reason: str | None = None
         self._grace = request.grace
+        self._box: Boxed | None = None
+        self._keeper = -1  # pidfd of process 1 of a box that is just going
         self._ended = False
 
     @property
@@ -130,9 +135,9 @@ class LocalExecution:
 
     # The beginning
 
-    def begin(self, spawned: Spawned) -> None:
-        """Take charge of a process that has just been started."""
-        self._pid = spawned.pid
+    def begin(self, spawned: Spawned, box: Boxed | None = None) -> None:
+        """Take charge of a process that has just been started; with a box, the process is what keeps it."""
+        self._pid, self._box = spawned.pid, box
         self._stdout.fd, self._stderr.fd = spawned.stdout, spawned.stderr
         try:
             self._pidfd = os.pidfd_open(spawned.pid)
@@ -214,8 +219,9 @@ class LocalExecution:
             loop=self._with.loop,
             poller=self._with.poller,
             scanner=self._with.scanner,
-            wanted=Wanted(self.request.run, session, self._since, everywhere),
-            grace=self._grace.total_seconds(),
+            wanted=Wanted(self.request.run, session, self._since, everywhere, boxed=self._box is not None),
+            # A command that was not let go yet has nothing to tidy up.
+            grace=0.0 if self._box is not None and self._box.held_back else self._grace.total_seconds(),
             done=self._finish,
         )
 
@@ -238,6 +244,8 @@ class LocalExecution:
             return
         self._code = code
         self._close_pidfd()
+        if self._box is not None:
+            self._box.main_ended()
         if self._ended:
             return  # it was given up as one that cannot be killed, and has gone after all
         if self._timer is not None:
@@ -246,10 +254,29 @@ class LocalExecution:
             self._ending.main_ended(Session(pid, processes.now_ticks()))
             return
         open_pipes = self._drain()
-        if open_pipes or processes.signal_group(pid, 0):
+        if self._box is not None:
+            self._empty_box(self._box, pid)
+        elif open_pipes or processes.signal_group(pid, 0):
             self._ending = self._begin_ending(Session(pid, processes.now_ticks()), everywhere=False)
         else:
             self._finish()
+
+    def _empty_box(self, box: Boxed, pid: int) -> None:
+        """The kernel kills what the command left in the box; wait until it has, so that nothing of a run outlives its end."""
+        keeper = box.keeper(pid)
+        fd = processes.hold(keeper) if keeper is not None else None
+        if fd is None:
+            self._finish()
+            return
+        self._keeper = fd
+        self._timer = self._with.loop.call_later(LAST_RESORT, self._emptied)
+        self._with.poller.watch(fd, self._emptied)
+
+    def _emptied(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._close_keeper()
+        self._finish()
 
     def _drain(self) -> bool:
         """Read what the pipes hold. True: somebody still has the other end of one."""
@@ -294,6 +321,15 @@ class LocalExecution:
         self._on_end(result)
 
     def _collect(self) -> ExecutionResult:
+        result = self._as_told()
+        if self._box is not None:
+            result = _out_of_box(result, self._box)
+            self._box.close()
+        elif self.request.box is not None:
+            result = msgspec.structs.replace(result, note=self.request.box.note)
+        return result
+
+    def _as_told(self) -> ExecutionResult:
         code = self._code
         stdout, stderr = self._stdout, self._stderr
         taken = self._take_outputs(succeeded=code == 0 and not self._timed_out and self._stop_reason is None)
@@ -348,9 +384,18 @@ class LocalExecution:
         if self._log is not None:
             self._log.close(_nothing)
         self._close_pidfd()
+        self._close_keeper()
+        if self._box is not None:
+            self._box.close()
         self._stdout.close()
         self._stderr.close()
         self._remove_files()
+
+    def _close_keeper(self) -> None:
+        if self._keeper >= 0:
+            self._with.poller.forget(self._keeper)
+            os.close(self._keeper)
+            self._keeper = -1
 
     def _close_pidfd(self) -> None:
         if self._pidfd >= 0:
@@ -361,6 +406,25 @@ class LocalExecution:
 
 def _nothing() -> None:
     """For what nobody waits for."""
+
+
+def _out_of_box(result: ExecutionResult, box: Boxed) -> ExecutionResult:
+    """The result in the terms of the command, of which bubblewrap only gives the exit code that a shell would give."""
+    code = result.exit_code
+    # The kernel ends what is left in a box, and who heard our TERM was the command with all that it started: nothing was left behind.
+    result = msgspec.structs.replace(result, leftovers=0)
+    if result.timed_out or result.cancelled:
+        ended_by = signal.Signals(code - 128).name if code in _BY_US else result.signal
+        return msgspec.structs.replace(
+            result, exit_code=code if ended_by is None else None, signal=ended_by, note=box.note
+        )
+    error = box.start_error(result.stderr, code)
+    if error is not None:
+        return msgspec.structs.replace(result, exit_code=None, signal=None, start_error=error, note=box.note)
+    return msgspec.structs.replace(result, note=box.remark(code))
+
+
+_BY_US = (128 + signal.SIGTERM, 128 + signal.SIGKILL)
 
 
 def _with_log(result: ExecutionResult, log: RunLog) -> ExecutionResult:

@@ -12,9 +12,10 @@ import socket
 
 from controller.base.clock import Clock
 from controller.executors import descriptors, poller
+from controller.executors.boxed import Boxes
 from controller.executors.execution import Facilities, LocalExecution
 from controller.executors.private_files import PrivateFiles
-from controller.executors.protocol import Execution, ExecutionRequest, OnEnd
+from controller.executors.protocol import BoxRequest, Execution, ExecutionRequest, OnEnd
 from controller.executors.runlog import LogWriter
 from controller.executors.spawn import NotStarted, spawn
 from controller.executors.tree import Scanner
@@ -39,6 +40,7 @@ class LocalExecutor:
             host=socket.gethostname(),
             private=private,
         )
+        self._boxes = Boxes(self._facilities.poller)
         self._running: set[LocalExecution] = set()
         descriptors.keep_private()
         descriptors.raise_limit()
@@ -52,6 +54,9 @@ class LocalExecutor:
         execution = LocalExecution(self._facilities, request, on_end, self._running.discard)
         self._running.add(execution)
         refusal = self._place_files(request)
+        if refusal is None and request.box is not None and request.box.args:
+            self._start_in_box(execution, request, request.box)
+            return execution
         spawned = NotStarted(refusal) if refusal else spawn(request.argv, request.env, request.cwd, self._null)
         if isinstance(spawned, NotStarted):
             self._loop.call_soon(execution.not_started, spawned.message)
@@ -59,6 +64,14 @@ class LocalExecutor:
             execution.begin(spawned)
             self._let_grow(execution)
         return execution
+
+    def _start_in_box(self, execution: LocalExecution, request: ExecutionRequest, box: BoxRequest) -> None:
+        started = self._boxes.start(request, box, self._null)
+        if isinstance(started, NotStarted):
+            self._loop.call_soon(execution.not_started, started.message)
+        else:
+            execution.begin(*started)
+            self._let_grow(execution)
 
     def adopt(self, request: ExecutionRequest, on_end: OnEnd) -> Execution:
         """Nothing of this host outlives its controller. Errors: NotImplementedError."""
@@ -71,6 +84,7 @@ class LocalExecutor:
         self._running.clear()
         if self._growing is not None:
             self._growing.cancel()
+        self._boxes.close()
         self._facilities.poller.close()
         self._facilities.scanner.close()
         self._facilities.logs.close()

@@ -28,6 +28,15 @@ class PodRequest(msgspec.Struct, frozen=True, kw_only=True):
         return "PodRequest(***)"
 
 
+class BoxRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What keeps a process of this host within the box of its contract."""
+
+    args: tuple[str, ...] = ()  # bubblewrap and its options; none: nothing can be enforced here, and nobody insists
+    env: Mapping[str, str] = {}  # variables that are different inside
+    hosts: tuple[str, ...] | None = None  # what can be reached, through a proxy; None: there is no proxy
+    note: str | None = None  # what was asked for and is not enforced
+
+
 class ExecutionRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One run, ready to be started: nothing is left to be looked up."""
 
@@ -50,6 +59,7 @@ class ExecutionRequest(msgspec.Struct, frozen=True, kw_only=True):
     files: Mapping[str, bytes] = {}  # relative path to content, in a private folder that is gone when the run has ended
     needles: Needles | None = None  # the secrets that the run is given: masked in whatever is kept of it
     pod: PodRequest | None = None  # run as a Pod, and not as a process of this host
+    box: BoxRequest | None = None  # None: the process sees what the controller's user sees
 
     def __repr__(self) -> str:
         return f"ExecutionRequest({self.namespace}/{self.run})"

@@ -1,16 +1,17 @@
 """The start of one process: descriptors, a session of its own, and words for why it could not be started.
 
-`local` calls it on the loop's thread. The cost of a start must not grow with the controller's memory, so nothing here forks: `posix_spawn` where it
+`local` calls it on the loop's thread, for a run in a box by way of `boxed`. The cost of a start must not grow with the controller's memory, so nothing here forks: `posix_spawn` where it
 can do the job, and else `subprocess.Popen`, which goes through vfork as long as neither `preexec_fn` nor `user` is asked for.
-Invariants: the process inherits its three standard descriptors and no others; after a failure no descriptor and no process is left.
+Invariants: the process inherits its three standard descriptors and no others (bubblewrap a few more, which end with it); after a failure no descriptor and no process is left.
 """
 
 import errno
+import fcntl
 import os
 import resource
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -18,6 +19,7 @@ _DEFAULT_SIGNALS = (
     signal.SIGPIPE,
     signal.SIGXFSZ,
 )  # Python ignores these, and an ignored signal stays ignored across exec
+SAFE = 9  # descriptors up to this one may be given to a process under a number of its own
 _CLOSE_FROM = getattr(os, "POSIX_SPAWN_CLOSEFROM", None)  # from Python 3.13 on
 
 
@@ -35,19 +37,21 @@ class NotStarted(msgspec.Struct, frozen=True):
     message: str
 
 
-def spawn(argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None, stdin: int) -> Spawned | NotStarted:
-    """Start `argv` with exactly the variables of `env`."""
+def spawn(
+    argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None, stdin: int, passed: Sequence[int] = ()
+) -> Spawned | NotStarted:
+    """Start `argv` with exactly the variables of `env`. Descriptors in `passed` are 3, 4, … there, for a program with a path and no `cwd`; all above `SAFE`."""
     if not argv:
         return NotStarted("the command is empty: spec.exec.command needs at least one word")
     fds: list[int] = []
     try:
-        fds += os.pipe()
-        fds += os.pipe()
+        fds += safe_pipe() if passed else os.pipe()
+        fds += safe_pipe() if passed else os.pipe()
         os.set_blocking(fds[0], False)
         os.set_blocking(fds[2], False)
         # posix_spawn cannot change the directory, searches the PATH of the controller, and mixes up descriptors that are standard ones.
         if cwd is None and "/" in argv[0] and min(stdin, *fds) > 2:
-            pid = _posix_spawn(argv, env, stdin, fds[1], fds[3])
+            pid = _posix_spawn(argv, env, (stdin, fds[1], fds[3], *passed))
         else:
             pid = _popen(argv, env, cwd, stdin, fds[1], fds[3])
     except (OSError, ValueError, subprocess.SubprocessError) as error:
@@ -59,14 +63,25 @@ def spawn(argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None, stdin:
     return Spawned(pid, fds[0], fds[2])
 
 
-def _posix_spawn(argv: tuple[str, ...], env: Mapping[str, str], stdin: int, stdout: int, stderr: int) -> int:
-    actions: list[tuple[int, ...]] = [
-        (os.POSIX_SPAWN_DUP2, stdin, 0),
-        (os.POSIX_SPAWN_DUP2, stdout, 1),
-        (os.POSIX_SPAWN_DUP2, stderr, 2),
-    ]
+def safe_pipe() -> list[int]:
+    """A pipe whose ends are above `SAFE`. Errors: OSError."""
+    return [lifted(fd) for fd in os.pipe()]
+
+
+def lifted(fd: int) -> int:
+    """The descriptor, or in its place one above `SAFE`, so that no number of the process to be started covers it. Errors: OSError; it is closed then."""
+    if fd > SAFE:
+        return fd
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, SAFE + 1)
+    finally:
+        os.close(fd)
+
+
+def _posix_spawn(argv: tuple[str, ...], env: Mapping[str, str], fds: Sequence[int]) -> int:
+    actions: list[tuple[int, ...]] = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(fds)]
     if _CLOSE_FROM is not None:
-        actions.append((_CLOSE_FROM, 3))
+        actions.append((_CLOSE_FROM, len(fds)))
     return os.posix_spawn(argv[0], argv, env, file_actions=actions, setsid=True, setsigdef=_DEFAULT_SIGNALS)
 
 

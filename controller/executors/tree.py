@@ -31,6 +31,9 @@ class Wanted(msgspec.Struct, frozen=True):
     session: Session
     since: int  # ticks; nothing of the run is older
     everywhere: bool = True  # also what has moved to a session of its own
+    boxed: bool = (
+        False  # the main process is a box around the rest: it hears no TERM, which would be the end of all at once
+    )
 
 
 class Scanner:
@@ -114,7 +117,7 @@ class Ending:
         self._asked = False
         self._again = False
         # What outlived the main process is looked at first, to be counted; where nobody can look, the group is all there is.
-        self._group_told = self._main_alive or not processes.supported()
+        self._group_told = not wanted.boxed and (self._main_alive or not processes.supported())
         if self._group_told:
             processes.signal_group(wanted.session.number, signal.SIGTERM)
         self._timer = loop.call_later(grace, self._kill)

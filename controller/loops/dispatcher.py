@@ -242,7 +242,7 @@ class Dispatcher:
         if run.grant is not None and run.grant.credentials.deliver:
             self._begin(run, self._start_with_credentials(opened))
             return
-        if launch.blocks(spec):
+        if launch.blocks(run, spec):
             self._begin(run, self._start_slowly(opened))
             return
         try:
@@ -253,7 +253,7 @@ class Dispatcher:
         self._execute(run, prepared)
 
     async def _start_slowly(self, opened: OpenRun) -> None:
-        """Start a run whose variables are read from files: a slow disk holds up nobody else."""
+        """Start a run that reads or looks at files first: a slow disk holds up nobody else."""
         self._execute(opened.run, await asyncio.to_thread(self._launcher.prepare, opened.run, opened.spec))
         # Somebody may have asked for its end while there was nothing to end yet.
         self.wake()
