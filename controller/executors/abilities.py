@@ -9,13 +9,14 @@ import functools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Sequence
 
 from controller.domain.abilities import Abilities, Ability
 from controller.domain.trust import Box, NetworkMode, Profile
-from controller.executors import box, seccomp
+from controller.executors import box, processes, seccomp
 from controller.executors.doorman import Doorman
 
 _PATIENCE = 20.0  # seconds for one trial, which takes some ten milliseconds
@@ -125,6 +126,7 @@ def _try_hosts(program: str) -> str | None:
             stderr=subprocess.DEVNULL,
             env=dict(_PLACE.env),
             pass_fds=(tells, held),
+            start_new_session=True,
         )
         os.close(tells)
         tells = -1
@@ -134,7 +136,8 @@ def _try_hosts(program: str) -> str | None:
         return f"the network of a box cannot be joined ({error}); leave the hosts out of the contract, or use the mode None"
     finally:
         if process is not None:
-            process.kill()
+            # The whole group: what bubblewrap starts waits for it for ever, should it be killed too early.
+            processes.signal_group(process.pid, signal.SIGKILL)
             process.wait()
         doorman.close()
         for fd in (told, tells, held, holds):
