@@ -28,6 +28,8 @@ def accept(identity: Identity | None, asked: tuple[str, ...], session: Session, 
     refusal = _malformed(session) or _wide(asked, session) or _ended(session, now)
     if refusal is not None:
         return Refused(refusal)
+    # What was looked at is what is given on, whatever kind of mapping it came in.
+    session = msgspec.structs.replace(session, credentials=dict(session.credentials))
     if identity is None:
         return msgspec.structs.replace(session, level=None)
     expected = identity.subject.principal
@@ -57,7 +59,7 @@ def accept_narrower(
         return Refused(
             f"the provider answered with the level {session.level}, above {ceiling} of what it was made from"
         )
-    return msgspec.structs.replace(session, level=_lower(ceiling, session.level))
+    return msgspec.structs.replace(session, credentials=dict(session.credentials), level=_lower(ceiling, session.level))
 
 
 def narrowing_refused(wide: Session, asked: tuple[str, ...]) -> str | None:

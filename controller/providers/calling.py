@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from controller.base import durations
@@ -68,7 +69,7 @@ class Caller:
     async def resolve(self, request: Request) -> Session | Refused | Unavailable:
         """An accepted session. See `IdentityProvider.resolve` and `accepting.accept`."""
         answer = await self._ask(lambda: self._provider.resolve(request))
-        return await self._accepted(request, answer)
+        return await self._judged(answer, lambda made: self._accepted(request, made))
 
     async def downscope(self, request: Request, session: Session) -> Session | Refused | Unavailable:
         """Less of an accepted session; a refusal where the provider cannot. Needs `request.identity`. See `accepting.accept_narrower`."""
@@ -82,23 +83,28 @@ class Caller:
         refusal = accepting.narrowing_refused(session, request.scopes)
         if refusal is not None:
             return self._refused(refusal)
-        answer = await self._ask(lambda: provider.downscope(request, session))
-        if not isinstance(answer, Session):
-            return self._judged(answer)
-        accepted = accepting.accept_narrower(request.identity, session, request.scopes, answer, self._clock.now())
-        return await self._kept(answer, accepted)
+        identity, now = request.identity, self._clock.now
+        answer = await self._ask(lambda: provider.downscope(request, session), held=session.lease)
+        return await self._judged(
+            answer,
+            lambda made: accepting.accept_narrower(identity, session, request.scopes, made, now()),
+            held=session.lease,
+        )
 
     async def renew(self, request: Request, session: Session) -> Session | Refused | Unavailable:
-        """An accepted session for longer, with the same lease; a new one where the provider cannot prolong."""
+        """An accepted session for longer, with the same lease; where the provider cannot prolong, a new one, whose lease is another: compare them."""
         provider = self._provider
         if not isinstance(provider, Renewing):
             return await self.resolve(request)
-        answer = await self._ask(lambda: provider.renew(request, session))
-        if isinstance(answer, Session) and answer.lease != session.lease:
-            # The old one is written down, the new one is not.
-            await self._give_back(answer)
-            return self._refused("it answered with another lease than the one that it was to renew")
-        return await self._accepted(request, answer)
+        answer = await self._ask(lambda: provider.renew(request, session), held=session.lease)
+
+        def accept(made: Session) -> Session | Refused:
+            if made.lease != session.lease:
+                # The old one is written down, the new one is not.
+                return Refused("it answered with another lease than the one that it was to renew")
+            return self._accepted(request, made)
+
+        return await self._judged(answer, accept, held=session.lease)
 
     async def revoke(self, lease: str) -> Refused | Unavailable | None:
         """End a lease; None: it is over. Asked also while the breaker is open: an end must not wait for a beginning."""
@@ -107,7 +113,7 @@ class Caller:
             return self._refused("it cannot take back what it gives")
         answer = await self._within(lambda: provider.revoke(lease))
         if answer is None or isinstance(answer, Refused | Unavailable):
-            return None if answer is None else self._judged(answer)
+            return None if answer is None else self._no(answer)
         return self._unavailable("it answered with something that the Protocol does not know")
 
     async def close(self) -> None:
@@ -120,19 +126,28 @@ class Caller:
 
     # Judging
 
-    async def _accepted(self, request: Request, answer: object) -> Session | Refused | Unavailable:
-        if not isinstance(answer, Session):
-            return self._judged(answer)
-        return await self._kept(answer, accepting.accept(request.identity, request.scopes, answer, self._clock.now()))
+    def _accepted(self, request: Request, made: Session) -> Session | Refused:
+        return accepting.accept(request.identity, request.scopes, made, self._clock.now())
 
-    async def _kept(self, answer: Session, accepted: Session | Refused) -> Session | Refused:
+    async def _judged(
+        self, answer: object, accept: Callable[[Session], Session | Refused], held: str | None = None
+    ) -> Session | Refused | Unavailable:
+        """What is given on of an answer; a lease that is not accepted is given back, unless a run holds it already (`held`)."""
+        if not isinstance(answer, Session):
+            return self._no(answer)
+        try:
+            accepted = accept(answer)
+        except Exception as error:  # noqa: BLE001 - what a plug-in has put into its answer may be code
+            accepted = Refused(f"its answer cannot be read: {type(error).__name__}")
         if isinstance(accepted, Session):
-            self._remember(accepted)
+            self._surroundings.remember(
+                *accepted.credentials.values(), *([accepted.kept] if accepted.kept is not None else [])
+            )
             return accepted
-        await self._give_back(answer)
+        await self._give_back(answer, held)
         return self._refused(accepted.message)
 
-    def _judged(self, answer: object) -> Refused | Unavailable:
+    def _no(self, answer: object) -> Refused | Unavailable:
         if isinstance(answer, Refused):
             return self._refused(answer.message)
         if isinstance(answer, Unavailable):
@@ -150,12 +165,9 @@ class Caller:
         text = message if isinstance(message, str) else ""
         return words.fit(text, self._surroundings.masker, SECRETS) or "it does not say why"
 
-    def _remember(self, session: Session) -> None:
-        self._surroundings.remember(*session.credentials.values(), *([session.kept] if session.kept else []))
-
     # Calling
 
-    async def _ask(self, call: Callable[[], Coroutine[Any, Any, object]]) -> object:
+    async def _ask(self, call: Callable[[], Coroutine[Any, Any, object]], held: str | None = None) -> object:
         """One call through the breaker."""
         # A call that is out for longer than that has been given up by everybody.
         patience = 2 * self._timeout
@@ -165,7 +177,7 @@ class Caller:
             return Unavailable(
                 f"it failed {failures} times in a row and is not asked again for {durations.format(_whole(wait))}", wait
             )
-        answer = await self._within(call)
+        answer = await self._within(call, held)
         before = self._breaker.state
         self._breaker = breaker.tell(
             self._breaker, self._clock.monotonic(), answered=not isinstance(answer, Unavailable)
@@ -174,17 +186,17 @@ class Caller:
             event(_log, "provider circuit breaker", provider=self.name, state=self._breaker.state)
         return answer
 
-    async def _within(self, call: Callable[[], Coroutine[Any, Any, object]]) -> object:
-        """What one call gives before its time is over; exceptions are outages."""
+    async def _within(self, call: Callable[[], Coroutine[Any, Any, object]], held: str | None = None) -> object:
+        """What one call gives before its time is over; exceptions are outages. `held` is a lease that a run holds already."""
         there = call if self._aside is None else lambda: self._away(call)
         task = asyncio.ensure_future(_quietly(there))
         try:
             done, _ = await asyncio.wait({task}, timeout=self._timeout.total_seconds())
         except asyncio.CancelledError:
-            self._leave(task)
+            self._leave(task, held)
             raise
         if not done:
-            self._leave(task)
+            self._leave(task, held)
             return Unavailable(f"no answer within {durations.format(self._timeout)}")
         return Unavailable("it gave up by itself") if task.cancelled() else task.result()
 
@@ -192,24 +204,24 @@ class Caller:
         assert self._aside is not None
         return await self._aside.call(call)
 
-    def _leave(self, task: asyncio.Task[object]) -> None:
+    def _leave(self, task: asyncio.Task[object], held: str | None) -> None:
         """Stop waiting; what arrives late all the same is given back."""
         task.cancel()
         self._strays.add(task)
-        task.add_done_callback(self._late)
+        task.add_done_callback(partial(self._late, held))
 
-    def _late(self, task: asyncio.Task[object]) -> None:
+    def _late(self, held: str | None, task: asyncio.Task[object]) -> None:
         self._strays.discard(task)
         answer = None if task.cancelled() else task.result()
-        if isinstance(answer, Session) and answer.lease:
-            giving_back = asyncio.ensure_future(self._give_back(answer))
+        if isinstance(answer, Session):
+            giving_back = asyncio.ensure_future(self._give_back(answer, held))
             self._strays.add(giving_back)
             giving_back.add_done_callback(self._strays.discard)
 
-    async def _give_back(self, session: Session) -> None:
+    async def _give_back(self, session: Session, held: str | None) -> None:
         """Revoke what was granted and is used by nobody."""
         provider, lease = self._provider, session.lease
-        if isinstance(provider, Revoking) and isinstance(lease, str):
+        if isinstance(provider, Revoking) and isinstance(lease, str) and lease != held:
             outcome = await self._within(lambda: provider.revoke(lease))
             if outcome is not None:
                 event(_log, "an unused lease was not revoked; it ends by itself", logging.WARNING, provider=self.name)

@@ -298,6 +298,43 @@ async def test_a_renewal_keeps_its_lease() -> None:
     assert isinstance(anew, Session)
 
 
+async def test_a_renewal_that_is_late_or_not_believed_does_not_end_what_a_run_holds() -> None:
+    """The run goes on with what it has, until that ends by itself."""
+    released = asyncio.Event()
+
+    async def late() -> Session:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            released.set()
+        return Session(lease="held")
+
+    held = Session(lease="held", scopes=("a", "b"), level=TrustLevel.Supervised)
+    less = Request(namespace="team", job="job", identity=IDENTITY, scopes=("a",))
+    for ask in (lambda caller: caller.renew(REQUEST, held), lambda caller: caller.downscope(less, held)):
+        released.clear()
+        plug = Narrowing(late)
+        assert isinstance(await ask(caller(plug, SHORT)), Unavailable)
+        await asyncio.wait_for(released.wait(), 30)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert plug.revoked == []
+        plug = Narrowing(gives(Session(lease="held", principal="somebody else")))
+        assert isinstance(await ask(caller(plug)), Refused)
+        assert plug.revoked == []
+
+
+class Trap(dict[str, Secret]):
+    def items(self) -> Any:
+        raise RuntimeError(CANARY)
+
+
+async def test_an_answer_that_breaks_when_it_is_looked_at_is_refused() -> None:
+    """What a plug-in puts into a session may be code."""
+    answer = await caller(Plug(gives(Session(credentials=Trap())))).resolve(REQUEST)
+    assert answer == Refused("CredentialProvider team/plug: its answer cannot be read: RuntimeError")
+
+
 async def test_one_that_cannot_revoke_says_so() -> None:
     """Nothing pretends that something was ended."""
     assert isinstance(await caller(Bare()).revoke("x"), Refused)
