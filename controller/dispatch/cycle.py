@@ -13,6 +13,7 @@ from controller.dispatch.finish import Finished, finish
 from controller.dispatch.fire import Fired, fire
 from controller.dispatch.judge import Judged, judge
 from controller.dispatch.sweep import Swept
+from controller.domain.abilities import Abilities
 from controller.domain.records import Ending
 from controller.domain.story import StoryEvent
 from controller.finalise.facts import Finalisation
@@ -61,8 +62,14 @@ class Turned(msgspec.Struct, frozen=True, kw_only=True):
     wakes: Wakes | None
 
 
-def turn(tx: Tx, given: Turn, new_id: Callable[[datetime], str], registry: Registry | None = None) -> Turned:
-    """Do one turn. `registry` remembers the documents of trust from one turn to the next.
+def turn(
+    tx: Tx,
+    given: Turn,
+    new_id: Callable[[datetime], str],
+    registry: Registry | None = None,
+    abilities: Callable[[], Abilities] = Abilities,
+) -> Turned:
+    """Do one turn. `registry` remembers the documents of trust from one turn to the next, `abilities` are those of this host.
 
     Effect: everything it returns is durable once the caller's transaction is. Errors: StoreUnavailable; then nothing has happened.
     """
@@ -76,7 +83,9 @@ def turn(tx: Tx, given: Turn, new_id: Callable[[datetime], str], registry: Regis
     # 4. Whoever waits, in order; as many as there are slots.
     # Whoever was declared gone while it was frozen opens nothing: what it opened would belong to nobody.
     may_open = given.slots > 0 and instances.holds(tx, given.owner)
-    judged = judge(tx, now, given.owner, given.host, given.slots, new_id, fired.touched, registry) if may_open else None
+    judged = None
+    if may_open:
+        judged = judge(tx, now, given.owner, given.host, given.slots, new_id, fired.touched, registry, abilities)
     looked_at = judged.looked_at if judged is not None else 0
     # 5. What ended is put on record; last, because on PostgreSQL chains of evidence stay locked until the commit.
     denied = judged.denied if judged is not None else ()

@@ -13,6 +13,7 @@ from controller.base import ids
 from controller.dispatch import trust
 from controller.dispatch.finish import stretch
 from controller.dispatch.trust import Trust
+from controller.domain.abilities import Abilities
 from controller.domain.job import NotificationEvent
 from controller.domain.reasons import Reason
 from controller.domain.records import Approval, Dispatch, Job, OutboxItem, Run
@@ -59,9 +60,10 @@ def judge(
     new_id: NewId,
     known: Mapping[int, Job] = _NO_JOBS,
     registry: Registry | None = None,
+    abilities: Callable[[], Abilities] = Abilities,
 ) -> Judged:
     """Judge at most `most` dispatches and carry the verdicts out. `known` are jobs that this transaction has read and locked already; `registry`
-    remembers the documents of trust from one time to the next.
+    remembers the documents of trust from one time to the next, `abilities` are those of this host.
 
     Shape: `opened` are committed when the transaction is; start them only then. Errors: StoreUnavailable.
     """
@@ -70,7 +72,8 @@ def judge(
         return Judged(0)
     batch = _with_jobs(tx, due, known)
     board = Board(tx, now, batch)
-    gates = Trust(tx, now, batch, registry.current(tx) if registry is not None else governors.read(tx))
+    documents = registry.current(tx) if registry is not None else governors.read(tx)
+    gates = Trust(tx, now, batch, documents, abilities)
     bench = _Bench(tx, now, owner, host, new_id, gates)
     for dispatch, job in batch:
         bench.carry_out(chain.judge(board.facts(dispatch, job, gates.digest(job))), dispatch, job, board)

@@ -9,6 +9,7 @@ from datetime import datetime
 import msgspec
 
 from controller.base import ids
+from controller.domain.abilities import Abilities, confines
 from controller.domain.governors import Governors, governing
 from controller.domain.job import NotificationEvent
 from controller.domain.records import Approval, Dispatch, Job, LastRun, OutboxItem, Run
@@ -26,8 +27,17 @@ ESCALATION = "Escalation"
 class Trust:
     """The gates for one batch."""
 
-    def __init__(self, tx: Tx, now: datetime, batch: Sequence[tuple[Dispatch, Job]], governors: Governors) -> None:
+    def __init__(
+        self,
+        tx: Tx,
+        now: datetime,
+        batch: Sequence[tuple[Dispatch, Job]],
+        governors: Governors,
+        abilities: Callable[[], Abilities],
+    ) -> None:
+        """`abilities` of this host are asked for only where a contract wants something of it."""
         self._now = now
+        self._abilities = abilities
         self._governed = {job.id: governing(job.spec.trust, job.namespace, job.labels, governors) for _, job in batch}
         looked_at = [(dispatch, job) for dispatch, job in batch if self._governed[job.id] is not None]
         self._testimony = (
@@ -46,7 +56,9 @@ class Trust:
         governed = self._governed[job.id]
         if governed is None or self._testimony is None:
             return None
-        return pipeline.decide(self._testimony.facts(dispatch, job, governed, self._now))
+        boxed = any(confines(one.box) for _, one in governed.contracts)
+        abilities = self._abilities() if boxed else None
+        return pipeline.decide(self._testimony.facts(dispatch, job, governed, self._now, abilities))
 
 
 def denied(run: Run, refused: Refused, now: datetime) -> Run:

@@ -88,7 +88,11 @@ class Reason(StrEnum):
     DefaultPermit = "DefaultPermit", "No rule objects, and the policy permits what no rule speaks of."
     EscalationApproved = "EscalationApproved", "A rule asked for approval, and it was given."
 
+    BoxEnforced = "BoxEnforced", "Everything that its box asks for can be enforced where it runs."
+    BoxNotTried = "BoxNotTried", "Whether its box can be made is found out on the host that runs it."
+
     # trust gates: no
+    BoxNotEnforceable = "BoxNotEnforceable", "Something that its contract asks for cannot be enforced where it runs."
     TrustAboveParent = "TrustAboveParent", "It would be trusted further than the run that triggered it."
     DownscopeUnavailable = (
         "DownscopeUnavailable",

@@ -53,6 +53,7 @@ def contract(spec: Source) -> trust.Contract:
     return trust.Contract(
         required=trust.TrustLevel(spec.get("requiredTrustLevel", trust.TrustLevel.Untrusted)),
         enforcement=trust.Enforcement(spec.get("enforcement", trust.Enforcement.Block)),
+        box=_box(spec.get("box") or {}),
         audit=trust.Detail(spec.get("audit", trust.Detail.Summary)),
         evidence=_evidence(spec.get("evidence") or {}),
     )
@@ -92,6 +93,18 @@ def _delivery(source: Source) -> trust.Delivery:
         scopes=tuple(source.get("scopes", ())),
         env=source.get("env"),
         file=source.get("file"),
+    )
+
+
+def _box(source: Source) -> trust.Box:
+    paths, network = source.get("paths"), source.get("network") or {}
+    return trust.Box(
+        enforcement=trust.Enforcement(source.get("enforcement", trust.Enforcement.Block)),
+        profile=trust.Profile(source.get("profile", trust.Profile.Nothing)),
+        read=tuple(paths.get("read", ())) if paths else None,
+        write=tuple(paths.get("write", ())) if paths else None,
+        network=trust.NetworkMode(network.get("mode", trust.NetworkMode.Unrestricted)),
+        hosts=tuple(network.get("hosts", ())),
     )
 
 

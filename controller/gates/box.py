@@ -4,7 +4,30 @@ from collections.abc import Iterator
 
 from controller.domain.abilities import Abilities, Ability, needs, reach
 from controller.domain.job import ExecutorKind, JobSpec, PodTarget, WatchdogTarget
-from controller.domain.trust import Box, Contract, NetworkMode, Profile
+from controller.domain.reasons import Reason
+from controller.domain.trust import Box, Contract, Decision, Enforcement, NetworkMode, Outcome, Profile
+
+GATE = "Box"
+
+
+def enforced(contract: Contract, spec: JobSpec, abilities: Abilities | None) -> Outcome:
+    """Whether all that the contract asks for can be enforced. `abilities` None: nobody has looked yet, and the launch will. Pure."""
+    if abilities is None and spec.executor is ExecutorKind.Local:
+        return Outcome(GATE, Decision.Permit, Reason.BoxNotTried, Reason.BoxNotTried.sentence)
+    found = gaps(contract, spec, abilities or Abilities())
+    if not found:
+        return Outcome(GATE, Decision.Permit, Reason.BoxEnforced, _words(contract.box))
+    decision = Decision.Deny if contract.box.enforcement is Enforcement.Block else Decision.Warn
+    return Outcome(GATE, decision, Reason.BoxNotEnforceable, "; ".join(found))
+
+
+def _words(box: Box) -> str:
+    parts = [f"profile {box.profile}", f"network {reach(box)}"]
+    if box.hosts:
+        parts[-1] += f" ({', '.join(box.hosts)})"
+    if box.read is not None or box.write is not None:
+        parts.append(f"paths {', '.join((*(box.read or ()), *(box.write or ()))) or 'none'}")
+    return f"it runs in a box: {', '.join(parts)}"
 
 
 def gaps(contract: Contract, spec: JobSpec, abilities: Abilities) -> tuple[str, ...]:

@@ -5,7 +5,9 @@ from datetime import datetime
 
 import msgspec
 
+from controller.domain.abilities import Abilities
 from controller.domain.governors import Governed
+from controller.domain.job import JobSpec
 from controller.domain.records import Approval, Dispatch
 from controller.domain.trust import Grant, Rule
 
@@ -40,6 +42,8 @@ class TrustFacts(msgspec.Struct, frozen=True):
     parents: tuple[Parent, ...] = ()
     origin: Origin = Origin("")
     escalation: Approval | None = None
+    spec: JobSpec | None = None
+    abilities: Abilities | None = None  # None: it is asked where nobody knows what the host can do
 
 
 class Granted(msgspec.Struct, frozen=True):

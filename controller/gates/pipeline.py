@@ -8,9 +8,10 @@ from typing import Any
 
 import msgspec
 
+from controller.domain.abilities import confines
 from controller.domain.reasons import Reason
 from controller.domain.trust import Decision, Detail, Grant, Identity, Outcome
-from controller.gates import authorization, contract, identity
+from controller.gates import authorization, box, contract, identity
 from controller.gates.facts import Answer, Escalated, Granted, Refused, TrustFacts, Withheld
 
 
@@ -35,7 +36,7 @@ class _Passage:
         self._outcomes: list[Outcome] = []
 
     def through(self) -> Answer:
-        for gate in (self._who, self._children, self._level, self._authorization):
+        for gate in (self._who, self._children, self._level, self._box, self._authorization):
             answer = gate()
             if answer is not None:
                 return answer
@@ -58,6 +59,13 @@ class _Passage:
             if refused is not None:
                 return refused
         return None
+
+    def _box(self) -> Answer | None:
+        """What cannot be enforced here is refused, or told, as the box says; a run without one passes in silence."""
+        facts = self._facts
+        if facts.spec is None or not (confines(self._contract.box) or self._contract.max_cost is not None):
+            return None
+        return self._note(box.enforced(self._contract, facts.spec, facts.abilities))
 
     def _authorization(self) -> Answer | None:
         if not self._facts.governed.policies:

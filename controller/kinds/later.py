@@ -7,7 +7,7 @@ _DECISION_POINTS = "Proofs and external decision points"
 _AGENTS = "Agents"
 
 _DELIVERY = dict.fromkeys(("renew", "childScopes"), _CREDENTIALS)
-_ENFORCED = {"box": "Sandboxes", "maxCost": _AGENTS}
+_ENFORCED = {"maxCost": _AGENTS}
 
 # By kind, then by pointer with * for list positions, then by field; the value names the capability that brings it.
 FIELDS: Mapping[str, Mapping[str, Mapping[str, str]]] = {

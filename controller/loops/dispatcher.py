@@ -26,6 +26,7 @@ from controller.base.tasks import Wake
 from controller.base.timers import Alarm
 from controller.dispatch import launch, watching
 from controller.dispatch.cycle import Turn, Turned, turn
+from controller.domain.abilities import Abilities
 from controller.domain.job import WatchdogTarget
 from controller.domain.reasons import Reason
 from controller.domain.records import Ending, Handle, Run
@@ -184,7 +185,11 @@ class Dispatcher:
         )
         opening: list[OpenRun] = []
         try:
-            turned = await self._store.write(partial(_turned, given=given, opening=opening, registry=self._registry))
+            turned = await self._store.write(
+                partial(
+                    _turned, given=given, opening=opening, registry=self._registry, abilities=self._launcher.abilities
+                )
+            )
         except BaseException:
             # Whether it was committed is not known: endings are tried again (they are idempotent), openings are looked for.
             self._endings = endings + self._endings
@@ -532,9 +537,11 @@ async def _nobody_gives(_run: Run) -> Sequence[Given] | str:
     return "this controller obtains no credentials"
 
 
-def _turned(tx: Tx, given: Turn, opening: list[OpenRun], registry: Registry) -> Turned:
+def _turned(
+    tx: Tx, given: Turn, opening: list[OpenRun], registry: Registry, abilities: Callable[[], Abilities]
+) -> Turned:
     """A turn that leaves behind what it wants to open, for whoever never learns whether it was committed."""
-    turned = turn(tx, given, ids.new_id, registry)
+    turned = turn(tx, given, ids.new_id, registry, abilities)
     opening += turned.opened
     return turned
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from controller.domain.abilities import Abilities
 from controller.domain.governors import Governed
 from controller.domain.job import ExecTarget, JobSpec, PodTarget, ShellTarget
 from controller.domain.records import Dispatch, Job
@@ -25,7 +26,9 @@ class Testimony:
         self._origins = _origins(tx, origins)
         self._answers = approvals.get(tx, {one.escalation for one in batch if one.escalation is not None})
 
-    def facts(self, dispatch: Dispatch, job: Job, governed: Governed, now: datetime) -> TrustFacts:
+    def facts(
+        self, dispatch: Dispatch, job: Job, governed: Governed, now: datetime, abilities: Abilities | None = None
+    ) -> TrustFacts:
         """The world as the gates see it for this dispatch."""
         schedule = job.spec.schedule
         return TrustFacts(
@@ -34,6 +37,8 @@ class Testimony:
             governed=governed,
             effective_digest=job.effective_digest,
             labels=job.labels,
+            spec=job.spec,
+            abilities=abilities,
             target=_target(job.spec),
             executor=job.spec.executor,
             time_zone=schedule.time_zone if schedule is not None else "UTC",

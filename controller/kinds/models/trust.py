@@ -209,6 +209,7 @@ class TrustContractSpec(Model):
     enforcement: Literal["None", "Warn", "Block"] = Field(
         "Block", description="What happens to a run of a lower level: `Block` refuses it, `Warn` tells, `None` records."
     )
+    box: Box | None = Field(None, description="What its runs may see and reach while they run.")
     audit: Literal["None", "Summary", "Full"] = Field(
         "Summary", description="How much of each decision is recorded with the run."
     )
