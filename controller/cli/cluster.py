@@ -43,6 +43,7 @@ _KINDS: Mapping[str, tuple[Kind, ...]] = {
     "credentialpolicies": (KINDS["CredentialPolicy"],),
     "contracts": (KINDS["TrustContract"], KINDS["ClusterTrustContract"]),
     "policies": (KINDS["AuthorizationPolicy"], KINDS["ClusterAuthorizationPolicy"]),
+    "providers": (KINDS["CredentialProvider"], KINDS["ClusterCredentialProvider"]),
 }
 
 

@@ -194,7 +194,7 @@ class _Chain:
 
 def _is_file(what: str) -> bool:
     """Whether a file is meant, and no run: it looks like a path, or there is one."""
-    return "/" in what or what.endswith((".jsonl", ".json")) or Path(what).is_file()
+    return ("/" in what and not what.startswith("run/")) or what.endswith((".jsonl", ".json")) or Path(what).is_file()
 
 
 def _read(path: Path) -> list[bytes]:

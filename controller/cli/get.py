@@ -39,7 +39,7 @@ jobwarden get queue --all --job backup
 @all_namespaces_option
 @output_option(*printing.FORMATS)
 def get(noun: str, name: str | None, output: str, **asked: Any) -> None:
-    """List jobs, runs, queue, approvals, pools, targets, identities, credentialpolicies, contracts, policies or sources; or show the one called NAME."""
+    """List jobs, runs, queue, approvals, pools, targets, identities, credentialpolicies, contracts, policies, providers or sources; or show the one called NAME."""
     kind = nouns.noun_of(noun, click.get_current_context())
     question = {
         "name": nouns.bare(name),

@@ -47,6 +47,15 @@ NOUNS = {
         "clusterauthorizationpolicy",
         "clusterauthorizationpolicies",
     ),
+    "providers": (
+        "provider",
+        "credprov",
+        "ccredprov",
+        "credentialprovider",
+        "credentialproviders",
+        "clustercredentialprovider",
+        "clustercredentialproviders",
+    ),
     "sources": ("source",),
 }
 SINGULAR = {
@@ -60,6 +69,7 @@ SINGULAR = {
     "credentialpolicies": "credentialpolicy",
     "contracts": "contract",
     "policies": "policy",
+    "providers": "provider",
     "sources": "source",
 }
 _BY_ALIAS = {alias: noun for noun, aliases in NOUNS.items() for alias in (noun, *aliases)}

@@ -32,6 +32,7 @@ _TRUST = {
     "credentialpolicies": "CredentialPolicy",
     "contracts": "TrustContract",
     "policies": "AuthorizationPolicy",
+    "providers": "CredentialProvider",
 }
 _RESOURCES = ("jobs", "pools", "targets", *_TRUST)
 

@@ -5,7 +5,7 @@ from tests.harness.warden import ROOT
 
 
 def test_the_company_runs_as_its_documents_say(warden: Warden) -> None:
-    """One job and its child as the ledger, two refused for what they lack, one that waits for a second person; and each story is told."""
+    """One job with a token and its child as the ledger, two refused for what they lack, one that waits for a second person, one in a box; and each story is told."""
     for path in sorted((ROOT / "manifests/trust").glob("*.yaml")):
         warden.write(path.stem, path.read_text(encoding="utf-8"))
     warden.start(applied=("nightly", "payment"))
@@ -15,6 +15,13 @@ def test_the_company_runs_as_its_documents_say(warden: Warden) -> None:
         told = warden.cli("trust", "explain", run["metadata"]["name"]).ok().out
         assert "Identity:   Service spiffe://example.org/finance/ledger (Supervised" in told
         assert "ClusterTrustContract finance asks for Supervised, and the run is Supervised" in told
+    [nightly, *_] = warden.runs("nightly", state="Succeeded")
+    assert nightly["status"]["output"]["stdout"] == "the books are closed with ***\n"
+    [stranger, *_] = warden.wait_run("stranger", "Succeeded", "Denied")
+    if stranger["status"]["state"] == "Succeeded":
+        assert stranger["status"]["output"]["stdout"] == "that was all of the home folder\nthere is no network\n"
+    else:
+        assert stranger["status"]["reason"] == "BoxNotEnforceable"
     for job, why in (
         ("summary", "report says credentialPolicy.children: None (the default), so the run has no identity"),
         ("forecast", "ClusterTrustContract finance asks for Supervised, and the run is only Restricted"),

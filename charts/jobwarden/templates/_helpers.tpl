@@ -100,10 +100,10 @@ settings:
   verbs: [get]
 {{- end }}
 - apiGroups: [jobwarden.dev]
-  resources: [scheduledjobs, resourcepools, notificationtargets, identityprofiles, credentialpolicies, trustcontracts, authorizationpolicies]
+  resources: [scheduledjobs, resourcepools, notificationtargets, identityprofiles, credentialpolicies, trustcontracts, authorizationpolicies, credentialproviders]
   verbs: [get, list, watch]
 - apiGroups: [jobwarden.dev]
-  resources: [scheduledjobs/status, resourcepools/status, notificationtargets/status, identityprofiles/status, credentialpolicies/status, trustcontracts/status, authorizationpolicies/status, runrequests/status, approvals/status]
+  resources: [scheduledjobs/status, resourcepools/status, notificationtargets/status, identityprofiles/status, credentialpolicies/status, trustcontracts/status, authorizationpolicies/status, credentialproviders/status, runrequests/status, approvals/status]
   verbs: [patch]
 - apiGroups: [jobwarden.dev]
   resources: [runrequests]
@@ -137,10 +137,10 @@ settings:
 
 {{- define "jobwarden.clusterRules" -}}
 - apiGroups: [jobwarden.dev]
-  resources: [clusterresourcepools, clusternotificationtargets, clustertrustcontracts, clusterauthorizationpolicies]
+  resources: [clusterresourcepools, clusternotificationtargets, clustertrustcontracts, clusterauthorizationpolicies, clustercredentialproviders]
   verbs: [get, list, watch]
 - apiGroups: [jobwarden.dev]
-  resources: [clusterresourcepools/status, clusternotificationtargets/status, clustertrustcontracts/status, clusterauthorizationpolicies/status]
+  resources: [clusterresourcepools/status, clusternotificationtargets/status, clustertrustcontracts/status, clusterauthorizationpolicies/status, clustercredentialproviders/status]
   verbs: [patch]
 {{- end }}
 

@@ -11,14 +11,20 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from controller.base.clock import SystemClock
 from controller.domain.trust import Box, Enforcement, NetworkMode, Profile
 from controller.executors import box, orphans, processes
-from controller.executors.protocol import BoxRequest, Handle
+from controller.executors.local import LocalExecutor
+from controller.executors.private_files import PrivateFiles
+from controller.executors.protocol import BoxRequest, ExecutionResult, Handle
 from tests.integration.executors.boxes import HERE, ISOLATED, NO_NETWORK, RESTRICTED, inside, needs_boxes, run_inside
-from tests.integration.executors.conftest import Runner, living, until
+from tests.integration.executors.conftest import DEADLINE, Runner, living, until
+from tests.integration.executors.test_private_files import place, private
 from tests.integration.executors.test_whole_tree import DAEMON, SHORT
 
 pytestmark = needs_boxes
+
+__all__ = ["place", "private"]  # fixtures
 
 EVERY = pytest.mark.parametrize("wanted", [RESTRICTED, ISOLATED, NO_NETWORK], ids=["restricted", "isolated", "offline"])
 Pids = Callable[[str], int | None]
@@ -107,6 +113,26 @@ async def test_folders_of_the_run_itself_are_shown_whatever_is_listed(run: Runne
     result = await run.start(msgspec.structs.replace(request, box=made))[1]
     assert result.stdout == b"narrow\nno\n"
     assert (keys / "token").read_text() == "narrow"
+
+
+@EVERY
+async def test_credentials_in_memory_reach_the_run(
+    run: Runner, wanted: Box, private: PrivateFiles, place: Path
+) -> None:
+    """From memory, read-only, and gone with the run."""
+    executor = LocalExecutor(SystemClock(), private=private)
+    request = run.request(script='cat "$CREDENTIALS_DIRECTORY/token"; ls "$CREDENTIALS_DIRECTORY/.."')
+    folder = private.path(request.run)
+    assert isinstance(folder, Path)
+    env = {**request.env, "CREDENTIALS_DIRECTORY": str(folder)}
+    made = box.request(wanted, box.Place(env, output=str(request.output_path), folders=(str(folder),)), HERE)
+    assert isinstance(made, BoxRequest)
+    ended: asyncio.Future[ExecutionResult] = asyncio.get_running_loop().create_future()
+    executor.start(msgspec.structs.replace(request, env=env, files={"token": b"narrow\n"}, box=made), ended.set_result)
+    result = await asyncio.wait_for(ended, DEADLINE)
+    assert result.stdout == f"narrow\n{folder.name}\n".encode()
+    await until(lambda: not folder.exists(), "it goes with the run")
+    executor.close()
 
 
 def test_a_working_directory_that_is_not_visible_is_refused(tmp_path: Path) -> None:
