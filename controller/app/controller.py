@@ -214,6 +214,7 @@ class _Controller:
             tell=self._telling,
             on_change=self._changed,
             obtain=self._obtaining.for_run,
+            abilities=abilities.of_this_host,
         )
 
     def _make_status(self) -> StatusLoop:

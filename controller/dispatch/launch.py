@@ -53,7 +53,7 @@ class Launcher:
         self._output_dir = output_dir
         self._log_limit = log_limit
         self._private = private
-        self.abilities = abilities
+        self._abilities = abilities
 
     def prepare(self, run: Run, spec: JobSpec, given: Sequence[Given] = ()) -> ExecutionRequest | str:
         """The request, or why the run cannot be started. Reads the files that variables refer to, and looks at the paths of a box: see `blocks`.
@@ -103,7 +103,7 @@ class Launcher:
         output = str(request.output_path) if request.output_path is not None else None
         private = request.env.get(credentials.DIRECTORY_VARIABLE) if request.files else None
         place = box.Place(request.env, request.cwd, output, folders=(private,) if private is not None else ())
-        made = box.request(run.grant.contract.box, place, self.abilities())
+        made = box.request(run.grant.contract.box, place, self._abilities())
         return made if isinstance(made, str) else structs.replace(request, box=made)
 
     def _request(self, run: Run, spec: JobSpec, found: values.Resolved, arranged: Arranged | None) -> ExecutionRequest:

@@ -287,7 +287,8 @@ def _schedule(part: _Part, timing: Callable[[str, str], Timing]) -> Document:
 
 
 def _policy(part: _Part) -> str:
-    policy = part.take("concurrencyPolicy", str) or "Allow"
+    given = part.take("concurrencyPolicy", str)
+    policy = "Allow" if given is None else given
     if policy not in ("Allow", "Forbid", "Replace"):
         part.say(Level.Lost, "concurrencyPolicy", f"{policy!r} is no policy of Kubernetes", "Forbid is written instead")
         return "Forbid"

@@ -98,8 +98,9 @@ class Dispatcher:
         tell: Tell = lambda _event: None,
         on_change: Callable[[Sequence[int]], None] = lambda _jobs: None,
         obtain: Obtain | None = None,
+        abilities: Callable[[], Abilities] = Abilities,
     ) -> None:
-        """`on_change` is told which jobs a turn changed; `obtain` gives what a run's grant says that it is given."""
+        """`on_change` is told which jobs a turn changed; `obtain` gives what a run's grant says that it is given; `abilities` are those of this host."""
         self._store = store
         self._executor = executor
         self._launcher = launcher
@@ -110,6 +111,7 @@ class Dispatcher:
         self._tell = tell
         self._on_change = on_change
         self._obtain = obtain or _nobody_gives
+        self._abilities = abilities
         self._wake = Wake()
         self._registry = Registry()
         self._look = True
@@ -186,9 +188,7 @@ class Dispatcher:
         opening: list[OpenRun] = []
         try:
             turned = await self._store.write(
-                partial(
-                    _turned, given=given, opening=opening, registry=self._registry, abilities=self._launcher.abilities
-                )
+                partial(_turned, given=given, opening=opening, registry=self._registry, abilities=self._abilities)
             )
         except BaseException:
             # Whether it was committed is not known: endings are tried again (they are idempotent), openings are looked for.

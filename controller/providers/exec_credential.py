@@ -22,6 +22,7 @@ import msgspec
 from controller.base.errors import InvalidInput
 from controller.base.masking import MASK
 from controller.base.references import LARGEST, SecretSource
+from controller.base.structs import described
 from controller.providers import config as configuration
 from controller.providers import programs
 from controller.providers.config import Config
@@ -46,6 +47,7 @@ class Variable(Config, frozen=True):
     value_from: SecretSource | None = None
 
 
+@described
 class ExecConfig(Config, frozen=True):
     """The program."""
 
@@ -65,6 +67,9 @@ class _Printed(msgspec.Struct, frozen=True, rename="camel"):
     api_version: str
     kind: str
     status: _Status | None = None
+
+
+_printed = msgspec.json.Decoder(_Printed)
 
 
 class ExecCredential:
@@ -138,7 +143,7 @@ def _check(field: str, variable: Variable, surroundings: Surroundings) -> None:
 def _read(command: str, printed: bytes) -> Answer:
     """What the output means. Nothing of it is quoted: it may be a credential. Pure."""
     try:
-        found = msgspec.json.decode(printed, type=_Printed)
+        found = _printed.decode(printed)
     except msgspec.MsgspecError:
         return Refused(f"{command} prints no ExecCredential: JSON with apiVersion, kind and status is expected")
     if found.kind != "ExecCredential" or found.api_version not in _VERSIONS:

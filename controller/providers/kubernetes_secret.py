@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from controller.base.errors import InvalidInput
+from controller.base.structs import described
 from controller.providers import config as configuration
 from controller.providers.config import Config
 from controller.providers.protocol import Answer, Refused, Request, Secret, Unavailable
@@ -16,6 +17,7 @@ from controller.providers.references import gathered
 from controller.providers.surroundings import Surroundings
 
 
+@described
 class SecretConfig(Config, frozen=True):
     """Which Secret, and which of its keys."""
 

@@ -9,6 +9,7 @@ Read anew for every run. They say nothing of who holds what they read, and canno
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from controller.base.structs import described
 from controller.providers import config as configuration
 from controller.providers.config import Config
 from controller.providers.protocol import Answer, Refused, Request, Secret, Session, Unavailable
@@ -16,6 +17,7 @@ from controller.providers.surroundings import Surroundings
 from controller.providers.words import listed
 
 
+@described
 class Keys(Config, frozen=True):
     """Which credentials there are, and where each is read."""
 

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from controller.base.errors import InvalidInput
+from controller.base.structs import described
 from controller.providers import config as configuration
 from controller.providers.config import Config
 from controller.providers.protocol import Answer, Issued, Refused, Request, Session
@@ -21,6 +22,7 @@ _SHORTEST = timedelta(minutes=10)
 """What the API server grants at least."""
 
 
+@described
 class TokenConfig(Config, frozen=True):
     """Whose token, for whom, and for how long at most."""
 

@@ -25,6 +25,7 @@ import msgspec
 
 from controller.base.errors import InvalidInput
 from controller.base.references import EnvRef, FileRef, SecretKeyRef, SecretSource
+from controller.base.structs import described
 from controller.domain.trust import TrustLevel
 from controller.providers import config as configuration
 from controller.providers import web
@@ -76,6 +77,7 @@ class SubjectToken(Config, frozen=True):
         return SecretSource(self.env_ref, self.file_ref, self.secret_key_ref)
 
 
+@described
 class ExchangeConfig(Config, frozen=True):
     """The server, who we are there, and what is exchanged for what."""
 
@@ -108,6 +110,10 @@ class _Error(msgspec.Struct, frozen=True):
 
     error: str
     error_description: str = ""
+
+
+_granted = msgspec.json.Decoder(_Granted)
+_error = msgspec.json.Decoder(_Error)
 
 
 class TokenExchange:
@@ -195,7 +201,7 @@ class TokenExchange:
     def _judged(self, request: Request, reply: web.Reply, asked_at: datetime) -> Answer:
         if not reply.good:
             return self._failed(reply)
-        granted = reply.read(_Granted)
+        granted = reply.read(_granted)
         if granted is None:
             return Refused("the authorization server's answer is none to a token exchange (RFC 8693, section 2.2.1)")
         token = Secret(granted.access_token)
@@ -232,7 +238,7 @@ class TokenExchange:
         )
 
     def _failed(self, reply: web.Reply) -> Refused | Unavailable:
-        error = reply.read(_Error)
+        error = reply.read(_error)
         if error is None:
             message = f"the authorization server answered {reply.status}"
             return Unavailable(message, reply.retry_after) if reply.passing else Refused(message)

@@ -21,6 +21,7 @@ import msgspec
 
 from controller.base.errors import InvalidInput
 from controller.base.references import SecretSource
+from controller.base.structs import described
 from controller.providers import config as configuration
 from controller.providers import web
 from controller.providers.config import Config
@@ -58,6 +59,7 @@ class Auth(Config, frozen=True):
     app_role: AppRoleAuth | None = None
 
 
+@described
 class VaultConfig(Config, frozen=True):
     """Which Vault, who we are there, and what is read."""
 
@@ -107,6 +109,12 @@ class _Ticket(msgspec.Struct, frozen=True):
     expires_at: datetime | None = None  # None: it does not end, or we are not told
 
 
+_leased = msgspec.json.Decoder(_Leased)
+_kept = msgspec.json.Decoder(_Kept)
+_logged_in = msgspec.json.Decoder(_LoggedIn)
+_errors = msgspec.json.Decoder(_Errors)
+
+
 class Vault:
     """`vault`."""
 
@@ -143,7 +151,7 @@ class Vault:
         reply = await self._ask(ticket.token, "POST", "sys/leases/renew", body)
         if not isinstance(reply, web.Reply) or not reply.good:
             return self._failed(reply, "the lease")
-        leased = reply.read(_Leased)
+        leased = reply.read(_leased)
         if leased is None or leased.lease_id != session.lease:
             return Refused("Vault's answer is none to the renewal of a lease")
         return msgspec.structs.replace(
@@ -167,7 +175,7 @@ class Vault:
         reply = await self._ask(ticket.token, "GET", f"{config.mount}/data/{config.path}")
         if not isinstance(reply, web.Reply) or not reply.good:
             return self._failed(reply, f"{config.mount}/{config.path}")
-        kept = reply.read(_Kept)
+        kept = reply.read(_kept)
         if kept is None or kept.data.data is None:
             return Refused(f"Vault's answer is no secret of KV version 2: is {config.mount} such an engine?")
         return self._session(request, kept.data.data)
@@ -178,7 +186,7 @@ class Vault:
         reply = await self._ask(ticket.token, "GET", config.path)
         if not isinstance(reply, web.Reply) or not reply.good:
             return self._failed(reply, config.path)
-        leased = reply.read(_Leased)
+        leased = reply.read(_leased)
         if leased is None or not leased.data:
             return Refused(f"Vault's answer at {config.path} holds no credentials")
         if not leased.lease_id:
@@ -232,7 +240,7 @@ class Vault:
         reply = await self._ask(None, "POST", f"auth/{mount}/login", body)
         if not isinstance(reply, web.Reply) or not reply.good:
             return self._failed(reply, f"the login at {mount}")
-        logged_in = reply.read(_LoggedIn)
+        logged_in = reply.read(_logged_in)
         if logged_in is None or not logged_in.auth.client_token:
             return Refused(f"Vault's answer to the login at {mount} has no token")
         token = Secret(logged_in.auth.client_token)
@@ -251,7 +259,7 @@ class Vault:
         )
         if not isinstance(reply, web.Reply) or not reply.good:
             return self._failed(reply, "the token of the login")
-        renewed = reply.read(_LoggedIn)
+        renewed = reply.read(_logged_in)
         if renewed is None:
             return Refused("Vault's answer is none to the renewal of a token")
         seconds = renewed.auth.lease_duration
@@ -282,7 +290,7 @@ class Vault:
     def _failed(self, reply: web.Reply | Refused | Unavailable, what: str) -> Refused | Unavailable:
         if not isinstance(reply, web.Reply):
             return reply
-        errors = reply.read(_Errors)
+        errors = reply.read(_errors)
         said = fit("; ".join(errors.errors), self._surroundings.masker) if errors is not None else ""
         message = f"Vault answered {reply.status} about {what}" + (f": {said}" if said else "")
         return Unavailable(message, reply.retry_after) if reply.passing else Refused(message)

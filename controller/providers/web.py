@@ -46,10 +46,10 @@ class Reply(msgspec.Struct, frozen=True):
         """Whether the same request may well succeed later."""
         return self.status in _PASSING or self.status >= 500
 
-    def read(self, shape: type[Shape]) -> Shape | None:
-        """The body as JSON of this shape; None where it is something else."""
+    def read(self, decoder: msgspec.json.Decoder[Shape]) -> Shape | None:
+        """The body as what the decoder reads; None where it is something else."""
         try:
-            return msgspec.json.decode(self.body, type=shape)
+            return decoder.decode(self.body)
         except msgspec.MsgspecError:
             return None
 

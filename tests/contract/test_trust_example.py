@@ -8,14 +8,14 @@ def test_the_company_runs_as_its_documents_say(warden: Warden) -> None:
     """One job with a token and its child as the ledger, two refused for what they lack, one that waits for a second person, one in a box; and each story is told."""
     for path in sorted((ROOT / "manifests/trust").glob("*.yaml")):
         warden.write(path.stem, path.read_text(encoding="utf-8"))
-    warden.start(applied=("nightly", "payment"))
+    warden.start(applied=("nightly-books", "payment"))
     warden.trigger("payment").ok()
-    for job in ("nightly", "report"):
+    for job in ("nightly-books", "balance"):
         [run, *_] = warden.wait_run(job, "Succeeded")
         told = warden.cli("trust", "explain", run["metadata"]["name"]).ok().out
         assert "Identity:   Service spiffe://example.org/finance/ledger (Supervised" in told
         assert "ClusterTrustContract finance asks for Supervised, and the run is Supervised" in told
-    [nightly, *_] = warden.runs("nightly", state="Succeeded")
+    [nightly, *_] = warden.runs("nightly-books", state="Succeeded")
     assert nightly["status"]["output"]["stdout"] == "the books are closed with ***\n"
     [stranger, *_] = warden.wait_run("stranger", "Succeeded", "Denied")
     if stranger["status"]["state"] == "Succeeded":
@@ -23,14 +23,14 @@ def test_the_company_runs_as_its_documents_say(warden: Warden) -> None:
     else:
         assert stranger["status"]["reason"] == "BoxNotEnforceable"
     for job, why in (
-        ("summary", "report says credentialPolicy.children: None (the default), so the run has no identity"),
+        ("summary", "balance says credentialPolicy.children: None (the default), so the run has no identity"),
         ("forecast", "ClusterTrustContract finance asks for Supervised, and the run is only Restricted"),
     ):
         [run, *_] = warden.wait_run(job, "Denied")
         assert why in warden.cli("trust", "explain", run["metadata"]["name"]).ok().out
     checked = warden.cli("trust", "check", "forecast")
     assert (checked.code, "would be refused: TrustInsufficient" in checked.out) == (1, True)
-    assert warden.cli("trust", "check", "nightly").ok().out.startswith("nightly would run\n")
+    assert warden.cli("trust", "check", "nightly-books").ok().out.startswith("nightly-books would run\n")
     assert warden.job("forecast")["status"]["trust"] == {
         "decision": "Deny",
         "reason": "TrustInsufficient",

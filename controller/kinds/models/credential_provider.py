@@ -29,7 +29,7 @@ class EnvProvider(Model):
     """Variables of the controller's own environment; settings.allowEnv has to name them."""
 
     keys: dict[CredentialKey, EnvName] = Field(
-        min_length=1, max_length=64, description="Credentials by name, and the variable of each."
+        max_length=64, description="Credentials by name, and the variable of each."
     )
 
 
@@ -37,7 +37,7 @@ class FileProvider(Model):
     """Files on the controller's host; settings.allowFiles has to name their folders."""
 
     keys: dict[CredentialKey, AbsolutePath] = Field(
-        min_length=1, max_length=64, description="Credentials by name, and the file of each."
+        max_length=64, description="Credentials by name, and the file of each."
     )
 
 

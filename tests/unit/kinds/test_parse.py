@@ -127,7 +127,6 @@ def test_documents_of_others_are_skipped_and_counted() -> None:
         ({"apiVersion": "jobwarden.io/v1alpha1", "kind": "ScheduledJob"}, Reason.InvalidValue),
         ({"apiVersion": "jobwarden.dev/v2", "kind": "ScheduledJob"}, Reason.UnknownVersion),
         ({"apiVersion": "jobwarden.dev/v1alpha1", "kind": "Schedule"}, Reason.UnknownKind),
-        ({"apiVersion": "jobwarden.dev/v1alpha1", "kind": "CredentialProvider"}, Reason.NotSupported),
         ({"apiVersion": "agents.jobwarden.dev/v1alpha1", "kind": "Agent"}, Reason.NotSupported),
         ({"kind": "ScheduledJob"}, Reason.Required),
         ({"kind": "scheduledjob"}, Reason.Required),
