@@ -275,7 +275,7 @@ class Reconciler:
             reason=None,
             message=message,
             failing_since=None,
-            errors=as_json(errors[:MOST_ERRORS]) if errors else None,
+            errors=as_json(_governors_first(errors)[:MOST_ERRORS]) if errors else None,
         )
 
     async def _record_revision(self, revision: str) -> None:
@@ -321,6 +321,11 @@ def _touched(decision: Decision, applied: Applied, desired: Desired) -> tuple[in
     written = [entry for entry in applied.stored.values() if entry is not None]
     affected = (desired.get(key) for key in (*plan.reject, *plan.blocked))
     return tuple({entry.id for entry in (*written, *plan.remove, *affected) if entry is not None})
+
+
+def _governors_first(errors: list[ManifestError]) -> list[ManifestError]:
+    """What might bind jobs of others must not be among what is cut off: while it is wrong it holds them. Pure."""
+    return sorted(errors, key=lambda error: not (error.kind or "").startswith("Cluster"))
 
 
 class _Preview:

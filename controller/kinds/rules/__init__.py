@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any
 
 from controller.kinds.findings import Finding
-from controller.kinds.rules import metadata, notification_target, scheduled_job
+from controller.kinds.rules import metadata, notification_target, scheduled_job, trust
 
 Rules = Callable[[Mapping[str, Any]], Iterator[Finding]]
 
@@ -17,6 +17,10 @@ _RULES: Mapping[str, Rules] = {
     "ScheduledJob": scheduled_job.check,
     "NotificationTarget": notification_target.check,
     "ClusterNotificationTarget": notification_target.check,
+    "TrustContract": trust.contract,
+    "ClusterTrustContract": trust.contract,
+    "AuthorizationPolicy": trust.policy,
+    "ClusterAuthorizationPolicy": trust.policy,
 }
 
 

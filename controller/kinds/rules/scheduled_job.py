@@ -7,6 +7,7 @@ from typing import Any
 from controller.base import durations, patterns, quantities
 from controller.kinds.findings import Finding, Spec, shown
 from controller.kinds.records import Reason
+from controller.kinds.rules import trust
 from controller.kinds.rules.lists import doubles
 from controller.kinds.values import instant
 
@@ -40,6 +41,8 @@ def check(document: Mapping[str, Any]) -> Iterator[Finding]:
         yield from _retry(spec["retry"])
     if "approval" in spec:
         yield from _approval(spec["approval"])
+    if "trustContract" in spec:
+        yield from trust.box(spec["trustContract"], "/spec/trustContract")
     yield from _around(spec)
 
 

@@ -1,0 +1,82 @@
+"""Rules of the kinds of trust: nothing that limits a run may be said in a way that limits nothing."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from controller.kinds.findings import Finding, Spec, shown
+from controller.kinds.records import Reason
+
+NAMESPACE_LABEL = "kubernetes.io/metadata.name"
+_ESCALATION = ("approvals", "allowSelf", "timeout")
+
+
+def contract(document: Mapping[str, Any]) -> Iterator[Finding]:
+    """The findings about one TrustContract or ClusterTrustContract. Pure."""
+    spec: Spec = document["spec"]
+    yield from box(spec, "/spec")
+    yield from _match(spec)
+
+
+def policy(document: Mapping[str, Any]) -> Iterator[Finding]:
+    """The findings about one AuthorizationPolicy or ClusterAuthorizationPolicy. Pure."""
+    spec: Spec = document["spec"]
+    for index, rule in enumerate(spec["rules"]):
+        for field in _ESCALATION:
+            if field in rule and rule["decision"] != "Escalate":
+                message = f"{field} says how people are asked, and the rule says {rule['decision']}"
+                yield Finding(
+                    f"/spec/rules/{index}/{field}",
+                    Reason.InvalidCombination,
+                    message,
+                    "Remove it, or use decision: Escalate",
+                )
+    yield from _match(spec)
+
+
+def box(spec: Spec, pointer: str) -> Iterator[Finding]:
+    """The findings about the box of a contract, wherever it is written. Pure."""
+    network = (spec.get("box") or {}).get("network") or {}
+    if network.get("hosts") and network.get("mode", "Unrestricted") != "Restricted":
+        message = f"hosts limit nothing with mode {network.get('mode', 'Unrestricted')}"
+        yield Finding(
+            f"{pointer}/box/network/hosts", Reason.InvalidCombination, message, "Use mode: Restricted, or remove hosts"
+        )
+
+
+def _match(spec: Spec) -> Iterator[Finding]:
+    match = spec.get("match") or {}
+    for name in ("namespaceSelector", "jobSelector"):
+        selector = match.get(name) or {}
+        for index, one in enumerate(selector.get("matchExpressions", ())):
+            yield from _requirement(one, f"/spec/match/{name}/matchExpressions/{index}")
+    yield from _namespaces(match.get("namespaceSelector") or {})
+
+
+def _requirement(one: Spec, pointer: str) -> Iterator[Finding]:
+    """Source: Kubernetes' LabelSelectorRequirement."""
+    values = one.get("values", ())
+    if one["operator"] in ("In", "NotIn"):
+        if not values:
+            yield Finding(
+                f"{pointer}/values",
+                Reason.InvalidCombination,
+                f"{one['operator']} compares with values, and there are none",
+                "Add at least one",
+            )
+    elif values:
+        message = f"{one['operator']} asks for the label alone, so values mean nothing"
+        yield Finding(f"{pointer}/values", Reason.InvalidCombination, message, "Remove them, or use In or NotIn")
+
+
+def _namespaces(selector: Spec) -> Iterator[Finding]:
+    """Only one label of namespaces is known here; a selector by another would bind nothing, or everything, without anybody noticing."""
+    pointer = "/spec/match/namespaceSelector"
+    named = [(f"{pointer}/matchLabels", key) for key in selector.get("matchLabels") or {}]
+    named += [
+        (f"{pointer}/matchExpressions/{index}/key", one["key"])
+        for index, one in enumerate(selector.get("matchExpressions", ()))
+    ]
+    for place, key in named:
+        if key != NAMESPACE_LABEL:
+            message = f"{shown(key)} is not known of namespaces here"
+            yield Finding(place, Reason.InvalidValue, message, f"Select them by {NAMESPACE_LABEL}, which is their name")
