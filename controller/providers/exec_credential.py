@@ -11,7 +11,6 @@ standard output is an ExecCredential; what it prints on standard error is told, 
 """
 
 import json
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -20,7 +19,6 @@ from typing import Any
 import msgspec
 
 from controller.base.errors import InvalidInput
-from controller.base.masking import MASK
 from controller.base.references import LARGEST, SecretSource
 from controller.base.structs import described
 from controller.providers import config as configuration
@@ -30,13 +28,10 @@ from controller.providers.programs import Ended, NotStarted
 from controller.providers.protocol import Answer, Refused, Request, Secret, Session, Unavailable
 from controller.providers.references import no_scopes
 from controller.providers.surroundings import Surroundings
-from controller.providers.words import fit, listed
+from controller.providers.words import listed
 
 _VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 _MOST = 2 * LARGEST
-_LINES = 3
-_LOOKED_AT = 4096  # characters
-_WORDS = re.compile(r"[\w.+/~-]{8,}")
 
 
 class Variable(Config, frozen=True):
@@ -116,19 +111,9 @@ class ExecCredential:
             return Refused(f"{command} prints more than {_MOST} bytes, which is no ExecCredential")
         if ended.code != 0:
             how = f"exit code {ended.code}" if ended.code > 0 else f"signal {-ended.code}"
-            said = fit(_last_words(ended), self._surroundings.masker)
-            return Unavailable(f"{command} ended with {how}" + (f": {said}" if said else ""))
+            # Nothing of what it complained about is quoted: it may name the very credential, which nobody else knows yet.
+            return Unavailable(f"{command} ended with {how}; run it by hand to see what it says")
         return _read(command, ended.stdout)
-
-
-def _last_words(ended: Ended) -> str:
-    """The end of what it complained about, without what it printed where a credential belongs. Pure."""
-    lines = [line for line in ended.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
-    text = " ".join(lines[-_LINES:])[:_LOOKED_AT]
-    printed = {word for word in _WORDS.findall(ended.stdout.decode("utf-8", "replace")) if word in text}
-    for word in sorted(printed, key=len, reverse=True):
-        text = text.replace(word, MASK)
-    return text
 
 
 def _check(field: str, variable: Variable, surroundings: Surroundings) -> None:

@@ -67,3 +67,57 @@ def test_an_identity_is_inherited_over_as_many_links_as_pass_it_on(warden: Warde
     [run] = warden.wait_run("three", "Succeeded")
     assert decided(warden, run)["identity"]["principal"] == "svc/root"
     assert warden.wait_run("four", "Denied")[0]["status"]["reason"] == "TrustInsufficient"
+
+
+def delivering(name: str, *deliveries: Document) -> Document:
+    """A job that is given credentials, and prints one."""
+    return job(name, 'echo "it is $TOKEN"', credentialPolicy={"deliver": list(deliveries)})
+
+
+def program(name: str, script: str) -> Document:
+    """A provider that asks a program."""
+    return document("CredentialProvider", name, {"exec": {"command": "/bin/sh", "args": ["-c", script]}})
+
+
+TOKEN = {"name": "token", "key": "token", "env": "TOKEN"}
+PRINTED = (
+    '{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "hush-hush-hush"}}'
+)
+
+
+def test_S104_a_run_that_cannot_be_given_what_it_needs_does_not_start(warden: Warden) -> None:
+    """Its provider prints what is no credential, or has none of that name: the reason is in the run, and what was printed is not."""
+    warden.write(
+        "all",
+        program("broken", "echo hush-hush-hush"),
+        program("odd", f"printf '%s' '{PRINTED}'"),
+        delivering("failing", {**TOKEN, "providerRef": {"name": "broken"}}),
+        delivering("other", {**TOKEN, "key": "certificate", "providerRef": {"name": "odd"}}),
+    )
+    warden.start(applied=("failing", "other"))
+    for name in ("failing", "other"):
+        warden.trigger(name).ok()
+        [run] = warden.wait_run(name, "Failed")
+        assert run["status"]["reason"] == "StartFailed"
+        assert "the credential token" in run["status"]["message"]
+        assert "hush" not in str(run)
+
+
+def test_S107_a_job_sees_what_it_was_given_and_nobody_else_does(warden: Warden) -> None:
+    """As a variable of its process, masked in what is kept of what it printed."""
+    warden.write(
+        "all",
+        program("issuer", f"printf '%s' '{PRINTED}'"),
+        delivering("given", {**TOKEN, "providerRef": {"name": "issuer"}}),
+        job(
+            "length",
+            'test "${#TOKEN}" = 14',
+            credentialPolicy={"deliver": [{**TOKEN, "providerRef": {"name": "issuer"}}]},
+        ),
+    )
+    warden.start(applied=("given", "length"))
+    warden.trigger("given").ok()
+    [run] = warden.wait_run("given", "Succeeded")
+    assert run["status"]["output"]["stdout"] == "it is ***\n"
+    warden.trigger("length").ok()
+    warden.wait_run("length", "Succeeded")
