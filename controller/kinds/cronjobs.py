@@ -23,7 +23,7 @@ JOB = "/spec/jobTemplate/spec"
 """Where the description of the Job is in a CronJob."""
 _VERSIONS = ("batch/v1", "batch/v1beta1")
 _LISTS = ("List", "CronJobList")
-_BOOKKEEPING = frozenset(SERVER_METADATA) - {"ownerReferences", "finalizers"}
+_BOOKKEEPING = tuple(field for field in SERVER_METADATA if field not in ("ownerReferences", "finalizers"))
 """What is dropped without a word; owners and finalizers are somebody's doing."""
 # They say who made the CronJob; on another object they would be a lie that deletes it.
 _OTHERS_MARKS = (

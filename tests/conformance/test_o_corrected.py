@@ -130,21 +130,22 @@ def test_S197_an_approval_outlasts_a_wait_for_a_slot(each_warden: Warden) -> Non
     assert states(warden.approvals("gated")) == ["Approved"]
 
 
+SUBJECT = {"kind": "Service", "principal": "payroll"}
+
+
 @pytest.mark.parametrize(
-    ("field", "value"),
+    ("field", "value", "part"),
     [
-        ("trustContractRef", {"name": "strict"}),
-        ("trustContract", {"sandbox": "Strict"}),
-        ("identityRef", {"name": "payroll"}),
-        ("identity", {"subject": "payroll"}),
-        ("credentialPolicyRef", {"name": "short"}),
-        ("credentialPolicy", {"mode": "None"}),
-        ("authorizationPolicyRef", {"name": "office"}),
+        ("trustContract", {"maxCost": "2.50"}, "maxCost"),
+        ("identity", {"subject": SUBJECT, "providerRef": {"name": "issuer"}}, "providerRef"),
+        ("identity", {"subject": SUBJECT, "attestation": "tpm"}, "attestation"),
+        ("credentialPolicy", {"childScopes": ["read"]}, "childScopes"),
+        ("credentialPolicy", {"renew": True}, "renew"),
     ],
 )
-def test_S206_what_this_version_cannot_enforce_is_refused(warden: Warden, field: str, value: Any) -> None:
+def test_S206_what_this_version_cannot_enforce_is_refused(warden: Warden, field: str, value: Any, part: str) -> None:
     """Never accepted and ignored."""
-    assert_refused(warden, job("bold", **{field: value}), f"/spec/{field}", "not supported")
+    assert_refused(warden, job("bold", **{field: value}), f"/spec/{field}/{part}", "not supported")
 
 
 @pytest.mark.parametrize(
