@@ -118,8 +118,8 @@ def test_what_happened_in_versions_that_etcd_has_forgotten_is_seen(
         proxy.mend()
         for plural in ("scheduledjobs", "runrequests"):
             what = f"the watch of {plural} to be told that its version is gone"
-            warden.wait_for(lambda part=f"/{plural}?": part in str(proxy.expired), what, deadline=120)
-        warden.wait_run("comes", "Succeeded", deadline=120)
+            warden.wait_for(lambda part=f"/{plural}?": part in str(proxy.expired), what, deadline=300)
+        warden.wait_run("comes", "Succeeded", deadline=300)
         names = {"done", "changes", "asked", "comes"}
         warden.wait_for(lambda: {one["metadata"]["name"] for one in warden.jobs()} == names, "the deletion")
         warden.wait_for(lambda: warden.job("changes")["spec"]["suspend"], "the change")

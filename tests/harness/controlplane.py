@@ -180,6 +180,8 @@ class ControlPlane:
     def start_api(self) -> None:
         """Start it again, at the same address."""
         ports = self._ports()
+        # Somebody's connection may have got the port meanwhile.
+        wait_for(lambda: _is_free(ports["api"]), "the port to be free")
         ports["api_pid"] = self._start_api(ports)
         self._known.write_text(json.dumps(ports), encoding="utf-8")
         self._wait_ready()
@@ -318,6 +320,16 @@ def _free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def _lives(pid: int) -> bool:

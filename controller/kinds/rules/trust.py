@@ -7,7 +7,8 @@ from controller.kinds.findings import Finding, Spec, shown
 from controller.kinds.records import Reason
 
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
-_ESCALATION = ("approvals", "allowSelf", "timeout")
+# With their defaults, which an API server writes into every rule.
+_ESCALATION: Mapping[str, Any] = {"approvals": 1, "allowSelf": False, "timeout": "24h"}
 
 
 def contract(document: Mapping[str, Any]) -> Iterator[Finding]:
@@ -21,8 +22,8 @@ def policy(document: Mapping[str, Any]) -> Iterator[Finding]:
     """The findings about one AuthorizationPolicy or ClusterAuthorizationPolicy. Pure."""
     spec: Spec = document["spec"]
     for index, rule in enumerate(spec["rules"]):
-        for field in _ESCALATION:
-            if field in rule and rule["decision"] != "Escalate":
+        for field, default in _ESCALATION.items():
+            if rule.get(field, default) != default and rule["decision"] != "Escalate":
                 message = f"{field} says how people are asked, and the rule says {rule['decision']}"
                 yield Finding(
                     f"/spec/rules/{index}/{field}",
