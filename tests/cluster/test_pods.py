@@ -281,6 +281,7 @@ def proxy(machines: Simulated) -> Iterator[ApiProxy]:
         yield between
 
 
+@pytest.mark.heavy
 def test_a_job_that_comes_after_its_run_was_given_up_starts_nothing(
     make_story: Callable[..., Story], proxy: ApiProxy
 ) -> None:
@@ -298,6 +299,7 @@ def test_a_job_that_comes_after_its_run_was_given_up_starts_nothing(
     assert only_the_replay_runs(story, run, making.let_go())
 
 
+@pytest.mark.heavy
 def test_a_replica_that_was_frozen_while_it_made_a_job_makes_no_second_one(
     make_warden: Callable[..., Warden], machines: Simulated, proxy: ApiProxy, postgres: Postgres
 ) -> None:

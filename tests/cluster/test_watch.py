@@ -94,6 +94,7 @@ def test_an_expired_version_makes_the_watch_begin_anew(plane: ControlPlane, prox
     assert len(warden.runs("done")) == 1
 
 
+@pytest.mark.heavy
 def test_what_happened_in_versions_that_etcd_has_forgotten_is_seen(
     uncached_plane: ControlPlane, make_warden: Callable[..., Warden]
 ) -> None:

@@ -19,7 +19,7 @@ import yaml
 from tests.harness.controlplane import ControlPlane
 
 _CHUNK = 65536
-_HELD_SECONDS = 120.0
+_HELD_SECONDS = 300.0
 Fault = Callable[[str], bytes | None]
 """Takes a request line, gives the whole answer to it, or None to let it through."""
 
