@@ -151,7 +151,8 @@ def open_store(text: str, *, create: bool = True, upgrade: bool = True) -> Store
     writer, reader = _engines(url)
     breaker = _breaker(writer) if path is None else None
     try:
-        migrate.bring_up(writer, upgrade=upgrade)
+        # Who only looks at the version does not queue for the one place of a writer.
+        migrate.bring_up(writer if upgrade else reader, upgrade=upgrade)
     except (DBAPIError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         raise StoreUnavailable(f"{shown(url)} cannot be used: {str(cause).strip()}") from error

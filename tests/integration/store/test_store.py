@@ -155,6 +155,28 @@ def test_an_upgrade_is_asked_for_and_a_newer_schema_refused(url: str) -> None:
         open_store(url)
 
 
+def test_who_only_reads_does_not_wait_for_the_writer(url: str) -> None:
+    """A command that shows something opens and reads a database while somebody else holds the place of the writer."""
+    store = open_store(url)
+    held, over = threading.Event(), threading.Event()
+
+    def hold(tx: Tx) -> None:
+        tx.execute(insert(audit).values(note("held")))
+        held.set()
+        over.wait(60)
+
+    writing = store.submit(hold)
+    try:
+        assert held.wait(60)
+        asking = open_store(url, create=False, upgrade=False)
+        assert subjects(asking) == []
+        asking.close()
+        assert not writing.done()
+    finally:
+        over.set()
+        store.close()
+
+
 def test_the_newest_migration_is_the_version_that_the_code_needs() -> None:
     """`version.HEAD` is not forgotten when a migration is added."""
     versions = Path(migrate.__file__).parent / "migrations" / "versions"

@@ -7,16 +7,17 @@ from urllib.parse import quote, quote_plus
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.base.encodings import maskable
 from controller.base.masking import MASK, Masker
 
-secrets = st.text(min_size=4, max_size=40).filter(lambda text: text.strip() and MASK not in text and "*" not in text)
+secrets = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="*"), min_size=4, max_size=40).filter(
+    lambda text: maskable(text.encode())
+)
 
 
 @given(secret=secrets, before=st.text(max_size=10), after=st.text(max_size=10))
 def test_no_form_of_a_secret_survives(secret, before, after):
     """Plain, percent-encoded, in JSON, as a Python literal."""
-    if "\ud800" <= max(secret) <= "\udfff":
-        return
     masker = Masker()
     masker.add(secret)
     for form in (secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1], repr(secret)[1:-1]):
