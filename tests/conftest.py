@@ -19,7 +19,7 @@ _CLUSTER = Path(__file__).parent / "cluster"
 settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ours")
 # `--hypothesis-profile=quick`: what the tests on the other interpreters use, where it is the interpreter that is tested.
-settings.register_profile("quick", settings.get_profile("ours"), max_examples=10)
+settings.register_profile("quick", settings.get_profile("ours"), max_examples=5)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
