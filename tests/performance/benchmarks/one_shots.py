@@ -38,7 +38,7 @@ class Trusting:
         """Put the documents into an installation; gives the arguments that its controller takes."""
         manifests.write(where.manifests, "a-trust", self.documents)
         config = where.folder / "jobwarden.yaml"
-        said = {"apiVersion": "jobwarden.dev/v1alpha1", "kind": "JobwardenConfiguration"}
+        said = {"apiVersion": "jobwarden.dev/v1alpha1", "kind": "ControllerConfiguration"}
         config.write_text(json.dumps({**said, "settings": {"allowEnv": list(self.variables)}}), encoding="utf-8")
         return ("--config", str(config))
 
