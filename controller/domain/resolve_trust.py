@@ -154,7 +154,7 @@ def _access(source: Source) -> trust.AccessReview:
     resource = source.get("resource")
     return trust.AccessReview(
         verb=source["verb"],
-        subject=trust.AccessSubject(source.get("subject", trust.AccessSubject.Identity)),
+        subject=trust.AccessSubject(source.get("subject", trust.AccessSubject.Principal)),
         groups=tuple(source.get("groups", ())),
         resource=msgspec.convert(resource, trust.AccessResource) if resource else None,
         path=source.get("nonResource"),

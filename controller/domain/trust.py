@@ -236,7 +236,8 @@ class External(Struct, frozen=True, omit_defaults=True):
 class AccessSubject(StrEnum):
     """Whose rights the API server is asked about."""
 
-    Identity = "Identity"
+    Principal = "Principal"
+    RunAs = "RunAs"
     Requester = "Requester"
 
 
@@ -253,7 +254,7 @@ class AccessReview(Struct, frozen=True, omit_defaults=True):
     """What the API server has to allow. Neither `resource` nor `path`: the ScheduledJob itself is meant. Source: SubjectAccessReview, authorization.k8s.io/v1."""
 
     verb: str
-    subject: AccessSubject = AccessSubject.Identity
+    subject: AccessSubject = AccessSubject.Principal
     groups: tuple[str, ...] = ()
     resource: AccessResource | None = None
     path: str | None = None

@@ -294,9 +294,10 @@ class AccessReview(Model):
 
     unions: ClassVar[tuple[Rule, ...]] = (at_most_one("resource", "nonResource"),)
 
-    subject: Literal["Identity", "Requester"] = Field(
-        "Identity",
-        description="Who is meant: the principal of the run's identity, which has to be trusted at least as `Restricted`, or the user who asked for the run.",
+    subject: Literal["Principal", "RunAs", "Requester"] = Field(
+        "Principal",
+        description="Who is meant: the principal of the run's identity, or its `runAs`, where that identity is trusted at least as `Restricted`; or the user "
+        "who asked for the run.",
     )
     groups: list[Principal] = Field(
         default=[],
