@@ -10,6 +10,7 @@ Source: https://www.openpolicyagent.org/docs/rest-api, "Get a Document (with Inp
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -38,6 +39,8 @@ _EXPECTED = (
     "answer true, false, or an object with allow (true or false) or decision (Permit, Deny, Escalate) in `result`"
 )
 _MOST_POINTS = 512
+_LEFT_ALONE = timedelta(seconds=20)
+"""Who waits for an answer has a minute of patience: whatever the outage before, somebody is asked in it."""
 
 
 class DecisionPoints:
@@ -138,7 +141,7 @@ class _Point:
 
     def _tell(self, *, answered: bool) -> None:
         before = self._breaker.state
-        self._breaker = breaker.tell(self._breaker, self._clock.monotonic(), answered=answered)
+        self._breaker = breaker.tell(self._breaker, self._clock.monotonic(), answered=answered, longest=_LEFT_ALONE)
         if self._breaker.state is not before:
             event(_log, "decision point circuit breaker", policy=self._name, state=self._breaker.state)
 

@@ -142,6 +142,29 @@ def test_S089_a_decision_point_that_does_not_decide_denies(warden: Warden, recei
     assert asked["input"]["job"]["name"] == "yes"
 
 
+@pytest.mark.slow
+def test_S089_a_decision_point_that_never_answers_denies_after_a_while(warden: Warden, receiver: Receiver) -> None:
+    """The run waits meanwhile, and says for whom."""
+    receiver.answer("/", 503)
+    warden.write(
+        "all",
+        document("AuthorizationPolicy", "broken", {"external": {"url": receiver.url("/")}}),
+        job("gated", authorizationPolicyRef={"name": "broken"}),
+    )
+    warden.start(applied=("gated",))
+    warden.trigger("gated")
+
+    def waits() -> list[str]:
+        return [one["status"].get("message", "") for one in warden.queue("gated") if one["status"].get("reason")]
+
+    [waiting] = warden.wait_for(waits, "the dispatch to wait")
+    assert receiver.url("/") in waiting
+    [run] = warden.wait_run("gated", "Denied", deadline=180)
+    assert run["status"]["reason"] == "NoAnswer"
+    assert "503" in str(decided(warden, run))
+    assert len(receiver.deliveries("/")) > 1
+
+
 def test_a_rule_that_denies_asks_nobody(warden: Warden, receiver: Receiver) -> None:
     """A decision point has to permit as well; where the rules have refused already, nothing leaves the controller."""
     receiver.say("/", {"result": True})

@@ -16,6 +16,7 @@ from controller.app.credentials import around
 from controller.base.references import Allowed, EnvRef, SecretKeyRef, SecretSource, Unreadable
 from controller.domain.trust import Decision, External
 from controller.gates.enquiries import Away, DecisionAsked, Judged
+from controller.loops.enquiring import PATIENCE
 from controller.providers import breaker
 from controller.providers.decision_point import DecisionPoints
 from tests.integration.providers.conftest import CANARY, Answer, Server, answers
@@ -166,6 +167,22 @@ async def test_one_that_keeps_failing_is_left_alone_for_a_while(make_server: Cal
     assert await asking.ask(question(server.url, of="AuthorizationPolicy team/other")) == Judged(Decision.Permit)
     clock.move(breaker.FIRST.total_seconds())
     assert await asking.ask(asked) == Judged(Decision.Permit)
+
+
+async def test_after_an_outage_of_hours_the_first_who_waits_finds_out_that_it_is_over(
+    make_server: Callable[[Handle], Server],
+) -> None:
+    """It is never left alone for so long that a dispatch is refused without anybody having been asked."""
+    clock = Hand()
+    server = make_server(lambda *_: answers(500, {}))
+    asking = points(clock)
+    asked = question(server.url)
+    for _ in range(20):
+        found = await asking.ask(asked)
+        assert isinstance(found, Away)
+        assert (found.retry_after or timedelta(0)) <= PATIENCE / 2
+        clock.move((found.retry_after or timedelta(0)).total_seconds())
+    assert len(server.requests) > 10
 
 
 @pytest.mark.parametrize(
