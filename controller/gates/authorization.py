@@ -56,8 +56,8 @@ def by_rules(name: str, policy: Authorization, values: dict[str, Any]) -> Voice 
         message = f"the rule {rules[0].name} of {name} says {decision}" + (
             f": {rules[0].reason}" if rules[0].reason else ""
         )
-        rule = strictest(rules) if decision is Decision.Escalate else None
-        return Voice(decision, reason, message, rule, {"rule": rules[0].name})
+        people = strictest(rules) if decision is Decision.Escalate else None
+        return Voice(decision, reason, message, people, {"rule": rules[0].name})
     return None
 
 

@@ -57,9 +57,10 @@ def _spec(asked: AccessAsked) -> SubjectAccessReviewSpec:
 
 def _judged(status: SubjectAccessReviewStatus | None) -> Judged:
     """Pure."""
-    if status is None or status.evaluationError:
-        why = status.evaluationError if status is not None else "its answer has no status"
-        return Judged(Decision.Deny, fit(why, SECRETS), understood=False)
+    if status is None:
+        return Judged(Decision.Deny, "its answer has no status", understood=False)
+    if status.evaluationError:
+        return Judged(Decision.Deny, fit(status.evaluationError, SECRETS), understood=False)
     allowed = status.allowed is True and not status.denied
     return Judged(Decision.Permit if allowed else Decision.Deny, fit(status.reason or "", SECRETS))
 
