@@ -40,7 +40,7 @@ _EXPECTED = (
 )
 _MOST_POINTS = 512
 _LEFT_ALONE = timedelta(seconds=20)
-"""Who waits for an answer has a minute of patience: whatever the outage before, somebody is asked in it."""
+"""Whoever waits for an answer has a minute of patience: whatever was before, the decision point is asked in it."""
 
 
 class DecisionPoints:
@@ -73,6 +73,7 @@ class _Point:
         self.external = external
         self._name, self._surroundings, self._clock = name, surroundings, clock
         self._breaker = Breaker()
+        self._trouble = ""
 
     async def ask(self, asked: DecisionAsked) -> Judged | Away:
         objection = self._objection()
@@ -81,13 +82,14 @@ class _Point:
         timeout = self.external.timeout
         self._breaker, wait = breaker.ask(self._breaker, self._clock.monotonic(), 2 * timeout)
         if wait is not None:
-            return Away(f"it failed {self._breaker.failures} times in a row and is left alone for a while", wait)
+            often = f"{self._breaker.failures} times in a row, so it is left alone for a while"
+            return Away(f"{self._trouble} ({often})", min(wait, _LEFT_ALONE))
         try:
             async with asyncio.timeout(timeout.total_seconds()):
                 answer = await self._answer(asked)
         except TimeoutError:
             answer = Away(f"no answer within {durations.format(timeout)}")
-        self._tell(answered=not isinstance(answer, Away))
+        self._tell(answer)
         return answer
 
     def _objection(self) -> str | None:
@@ -123,25 +125,25 @@ class _Point:
             authority = found.reveal()
         shown = {**asked.input, "time": moment(self._clock.now(), asked.time_zone)}
         reply = await web.ask("POST", self.external.url, headers=headers, body={"input": shown}, authority=authority)
-        return (
-            Away(self._fit(reply.message), reply.retry_after) if isinstance(reply, Unavailable) else self._judged(reply)
-        )
+        return Away(self._fit(reply.message)) if isinstance(reply, Unavailable) else self._judged(reply)
 
     def _unread(self, what: str, why: Refused | Unavailable) -> Judged | Away:
         message = self._fit(f"{what}: {why.message}")
-        return Away(message, why.retry_after) if isinstance(why, Unavailable) else _wrong(message)
+        return Away(message) if isinstance(why, Unavailable) else _wrong(message)
 
     def _judged(self, reply: web.Reply) -> Judged | Away:
         if reply.good:
             return judged(reply.body, self._fit)
         if reply.passing:
-            return Away(f"it answered {reply.status}", reply.retry_after)
+            later = reply.retry_after
+            return Away(f"it answered {reply.status}", None if later is None else min(later, _LEFT_ALONE))
         hint = _HINTS.get(reply.status, "the address has to be that of a decision: /v1/data/PACKAGE/RULE")
         return _wrong(f"it answered {reply.status}, which is no decision: {hint}")
 
-    def _tell(self, *, answered: bool) -> None:
-        before = self._breaker.state
-        self._breaker = breaker.tell(self._breaker, self._clock.monotonic(), answered=answered, longest=_LEFT_ALONE)
+    def _tell(self, answer: Judged | Away) -> None:
+        before, away = self._breaker.state, isinstance(answer, Away)
+        self._trouble = answer.message if away else ""
+        self._breaker = breaker.tell(self._breaker, self._clock.monotonic(), answered=not away, longest=_LEFT_ALONE)
         if self._breaker.state is not before:
             event(_log, "decision point circuit breaker", policy=self._name, state=self._breaker.state)
 
