@@ -83,7 +83,7 @@ class _Point:
         self._breaker, wait = breaker.ask(self._breaker, self._clock.monotonic(), 2 * timeout)
         if wait is not None:
             often = f"{self._breaker.failures} times in a row, so it is left alone for a while"
-            return Away(f"{self._trouble} ({often})", min(wait, _LEFT_ALONE))
+            return Away(f"{self._trouble or 'it failed'} ({often})", min(wait, _LEFT_ALONE))
         try:
             async with asyncio.timeout(timeout.total_seconds()):
                 answer = await self._answer(asked)

@@ -26,6 +26,7 @@ from controller.domain.trust import (
     SubjectKind,
     TrustLevel,
 )
+from controller.gates.authorization import VARIABLES
 from controller.gates.enquiries import AccessAsked, Away, DecisionAsked, Enquiry, Finding, Judged, NoAnswer
 from controller.gates.facts import Answer, Escalated, Granted, Refused, TrustFacts, Unanswered
 from controller.gates.pipeline import decide
@@ -152,7 +153,7 @@ def test_a_decision_point_is_shown_what_rules_see_but_for_the_time() -> None:
     asked = facts(Authorization(external=POINT), time_zone="Europe/Berlin")
     enquiry = enquiry_of(asked)
     assert isinstance(enquiry, DecisionAsked)
-    assert enquiry.input.keys() == {"job", "identity", "trust", "request", "parents", "source"}
+    assert enquiry.input.keys() == VARIABLES - {"time"}
     assert enquiry.input["identity"]["principal"] == "system:serviceaccount:default:deployer"
     assert enquiry.time_zone == "Europe/Berlin"
     later = msgspec.structs.replace(asked, now=asked.now + timedelta(hours=7))
