@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 
-from controller.gates.enquiries import Enquiry
+from controller.gates.enquiries import Enquiry, Vouching
 from controller.loops.enquiring import Answerer
+from controller.loops.obtaining import Obtaining
 
 
-def answerers() -> Mapping[type[Enquiry], Answerer]:
+def answerers(obtaining: Obtaining) -> Mapping[type[Enquiry], Answerer]:
     """An answerer for each kind of enquiry."""
-    return {}
+    return {Vouching: obtaining.vouch}

@@ -130,7 +130,7 @@ class _Controller:
         self._supervisor = Supervisor(self._metrics.loop_restarted)
         self._outbox_wake = Wake()
         self._obtaining = Obtaining(store, self._make_providers, self._clock)
-        self._enquiring = Enquiring(store, clock, answerers(), self._poke)
+        self._enquiring = Enquiring(store, clock, answerers(self._obtaining), self._poke)
         self._cleanup_wake = Wake()
         self._evidence_wake = Wake()
         self._cluster: Cluster | None = None
