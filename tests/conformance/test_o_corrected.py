@@ -137,9 +137,7 @@ SUBJECT = {"kind": "Service", "principal": "payroll"}
     ("field", "value", "part"),
     [
         ("trustContract", {"maxCost": "2.50"}, "maxCost"),
-        ("identity", {"subject": SUBJECT, "providerRef": {"name": "issuer"}}, "providerRef"),
         ("identity", {"subject": SUBJECT, "attestation": "tpm"}, "attestation"),
-        ("credentialPolicy", {"childScopes": ["read"]}, "childScopes"),
         ("credentialPolicy", {"renew": True}, "renew"),
     ],
 )
