@@ -102,6 +102,7 @@ class Reason(StrEnum):
     ScopesEmpty = "ScopesEmpty", "Nothing is left of the scopes that it would act with."
     CredentialRefused = "CredentialRefused", "It is to be given a credential that it cannot or must not have."
     BoxNotEnforceable = "BoxNotEnforceable", "Something that its contract asks for cannot be enforced where it runs."
+    CostNotEnforceable = "CostNotEnforceable", "Its contract bounds what it costs, and its target does not tell."
     TrustAboveParent = "TrustAboveParent", "It would be trusted further than the run that triggered it."
     DownscopeUnavailable = (
         "DownscopeUnavailable",

@@ -8,7 +8,6 @@ _AGENTS = "Agents"
 
 _ATTESTED = {"attestation": _CREDENTIALS}
 _DELIVERY = {"renew": _CREDENTIALS}
-_ENFORCED = {"maxCost": _AGENTS}
 
 # By kind, then by pointer with * for list positions, then by field; the value names the capability that brings it.
 FIELDS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
@@ -21,11 +20,9 @@ FIELDS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
         "/spec/env/*/valueFrom": {"credentialRef": _CREDENTIALS},
         "/spec/identity": _ATTESTED,
         "/spec/credentialPolicy": _DELIVERY,
-        "/spec/trustContract": _ENFORCED,
     },
     "IdentityProfile": {"/spec": _ATTESTED},
     "CredentialPolicy": {"/spec": _DELIVERY},
-    "TrustContract": {"/spec": _ENFORCED},
     "AuthorizationPolicy": {
         "/spec": {"external": _DECISION_POINTS, "subjectAccessReview": _DECISION_POINTS, "proof": _DECISION_POINTS}
     },
