@@ -226,10 +226,11 @@ def _handed(facts: TrustFacts, shared: Identity | _No, reason: Reason, how: str)
         case _No():
             return _denied(held.reason, held.message)
         case Identity():
+            if held.narrowed_from:
+                how = f"with {' '.join(held.scopes)}, {how}"
             if held.provider is not None:
                 how = f"{how}, vouched for by {provider_of(facts, held)}"
-            scopes = f" with {' '.join(held.scopes)}" if held.narrowed_from else ""
-            return _permitted(held, CHILDREN, reason, f"{how}{scopes}", borrowed=True)
+            return _permitted(held, CHILDREN, reason, how, borrowed=True)
 
 
 def _shared(facts: TrustFacts) -> Identity | _No | None:

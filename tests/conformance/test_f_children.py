@@ -150,7 +150,7 @@ def test_S103_an_independent_child_is_trusted_no_further_than_its_parent(warden:
 
 
 def test_an_identity_is_inherited_over_as_many_links_as_pass_it_on(warden: Warden) -> None:
-    """Every link needs the word of the one before it; the first that does not pass it on ends it."""
+    """Every link needs the word of the one before it; the first that does not pass it on ends it. A child needs to say nothing of trust for it."""
     inherit = {"credentialPolicyRef": {"name": "on"}}
     warden.write(
         "all",
@@ -161,11 +161,13 @@ def test_an_identity_is_inherited_over_as_many_links_as_pass_it_on(warden: Warde
         child("two", "one", trustContractRef={"name": "strict"}, **inherit),
         child("three", "two", trustContractRef={"name": "strict"}),
         child("four", "three", trustContractRef={"name": "strict"}),
+        child("silent", "one"),
     )
-    warden.start(applied=("one", "two", "three", "four"))
+    warden.start(applied=("one", "two", "three", "four", "silent"))
     warden.trigger("one").ok()
-    [run] = warden.wait_run("three", "Succeeded")
-    assert decided(warden, run)["identity"]["principal"] == "svc/root"
+    for heir in ("three", "silent"):
+        [run] = warden.wait_run(heir, "Succeeded")
+        assert decided(warden, run)["identity"]["principal"] == "svc/root"
     assert warden.wait_run("four", "Denied")[0]["status"]["reason"] == "TrustInsufficient"
 
 
