@@ -168,8 +168,11 @@ class Obtaining:
             await self._store.write(lambda tx: cleanups.record(tx, record))
         until = self._clock.monotonic() + _PATIENCE.total_seconds()
         answer = await ask()
-        while isinstance(answer, Unavailable) and self._clock.monotonic() < until:
-            await asyncio.sleep(_PAUSE_S if answer.retry_after is None else answer.retry_after.total_seconds())
+        while isinstance(answer, Unavailable):
+            pause = _PAUSE_S if answer.retry_after is None else answer.retry_after.total_seconds()
+            if self._clock.monotonic() + pause > until:
+                break
+            await asyncio.sleep(pause)
             answer = await ask()
         if record is not None:
             lease = answer.lease if isinstance(answer, Session) else None

@@ -151,6 +151,8 @@ async def test_a_provider_that_is_away_is_asked_again_for_a_while(
     monkeypatch.setattr(obtaining, "_PAUSE_S", 0.01)
     Acme.answers += [Unavailable("busy"), Session(credentials={"token": Secret("hush")})]
     assert await given(giver, world, Delivery("t", ACME, env="TOKEN")) == [Given("t", b"hush", env="TOKEN")]
+    Acme.answers.append(Unavailable("come back tomorrow", timedelta(hours=1)))
+    assert "tomorrow" in await given(giver, world, Delivery("t", ACME, env="TOKEN"))
     monkeypatch.setattr(obtaining, "_PATIENCE", timedelta(0))
     Acme.answers.append(Unavailable("busy"))
     assert "busy" in await given(giver, world, Delivery("t", ACME, env="TOKEN"))
