@@ -6,8 +6,9 @@ from functools import cache
 from controller.app.credentials import Around
 from controller.base.clock import Clock
 from controller.domain.trust import Decision
-from controller.gates.enquiries import AccessAsked, Away, DecisionAsked, Enquiry, Finding, Judged
+from controller.gates.enquiries import AccessAsked, Away, DecisionAsked, Enquiry, Finding, Judged, Vouching
 from controller.loops.enquiring import Answerer
+from controller.loops.obtaining import Obtaining
 
 Decide = Callable[[DecisionAsked], Awaitable[Judged | Away]]
 Review = Callable[[AccessAsked], Awaitable[Judged | Away]]
@@ -16,7 +17,7 @@ _NO_CLUSTER = "this controller watches no cluster (--kubernetes), so there is no
 
 
 def answerers(
-    clock: Clock, around: Callable[[], Around], review: Callable[[], Review | None]
+    clock: Clock, obtaining: Obtaining, around: Callable[[], Around], review: Callable[[], Review | None]
 ) -> Mapping[type[Enquiry], Answerer]:
     """An answerer for each kind of enquiry. `around` and `review` (None: there is no cluster) are looked up when somebody first asks."""
     points = cache(lambda: _points(clock, around()))
@@ -30,7 +31,7 @@ def answerers(
         server = review()
         return Judged(Decision.Deny, _NO_CLUSTER, understood=False) if server is None else await server(asked)
 
-    return {DecisionAsked: decide, AccessAsked: may}
+    return {Vouching: obtaining.vouch, DecisionAsked: decide, AccessAsked: may}
 
 
 def _points(clock: Clock, around: Around) -> Decide:

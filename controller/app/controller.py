@@ -345,7 +345,10 @@ class _Controller:
 
     def _make_answerers(self) -> Mapping[type[Enquiry], Answerer]:
         return answerers(
-            self._clock, self._around, lambda: self._cluster.access.ask if self._cluster is not None else None
+            self._clock,
+            self._obtaining,
+            self._around,
+            lambda: self._cluster.access.ask if self._cluster is not None else None,
         )
 
     def _around(self) -> Around:

@@ -1,6 +1,6 @@
 """Step 8: what governs a dispatch is gathered, the gates decide, and a refusal is recorded as a run that never started.
 
-`judge` asks for every dispatch that all guards allow. Invariant: where nothing governs and the job says nothing of trust, nothing is read.
+`judge` asks for every dispatch that all guards allow. Invariant: where nothing governs and the job says nothing of trust, nothing is read but what the runs that triggered it leave to it.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ import msgspec
 
 from controller.dispatch.knowledge import Knowledge
 from controller.domain.abilities import confines
-from controller.domain.governors import governing
+from controller.domain.governors import Governed, governing
 from controller.domain.job import NotificationEvent
 from controller.domain.records import Dispatch, Job, LastRun, OutboxItem, Run
 from controller.domain.states import RunState
@@ -18,7 +18,7 @@ from controller.finalise import tell
 from controller.finalise.facts import JobChange
 from controller.gates import pipeline
 from controller.gates.facts import Answer, Refused
-from controller.store.grants import Testimony
+from controller.store.grants import Testimony, hand_down
 from controller.store.store import Tx
 
 
@@ -37,8 +37,19 @@ class Trust:
         self._knowledge = knowledge
         governors = knowledge.registry.current(tx)
         self._governed = {job.id: governing(job.spec.trust, job.namespace, job.labels, governors) for _, job in batch}
-        looked_at = [(dispatch, job) for dispatch, job in batch if self._governed[job.id] is not None]
+        self._heirs = self._handed(tx, [dispatch for dispatch, job in batch if self._governed[job.id] is None])
+        looked_at = [(dispatch, job) for dispatch, job in batch if self._of(dispatch, job) is not None]
         self._testimony = Testimony(tx, looked_at) if looked_at else None
+
+    def _handed(self, tx: Tx, ungoverned: Sequence[Dispatch]) -> frozenset[str]:
+        """Those of them whom the runs that triggered them leave something, by their ids: a child that says nothing of trust is bound by that all the same."""
+        parents = {run for dispatch in ungoverned for run in dispatch.parents}
+        handing = hand_down(tx, parents) if parents else set()
+        return frozenset(dispatch.id for dispatch in ungoverned if not handing.isdisjoint(dispatch.parents))
+
+    def _of(self, dispatch: Dispatch, job: Job) -> Governed | None:
+        governed = self._governed[job.id]
+        return Governed() if governed is None and dispatch.id in self._heirs else governed
 
     def digest(self, job: Job) -> str:
         """What people approve: the job with everything that governs it."""
@@ -47,7 +58,7 @@ class Trust:
 
     def decide(self, dispatch: Dispatch, job: Job) -> Answer | None:
         """What the gates say; None: there is nothing to say."""
-        governed = self._governed[job.id]
+        governed = self._of(dispatch, job)
         if governed is None or self._testimony is None:
             return None
         boxed = any(confines(one.box) for _, one in governed.contracts)

@@ -104,6 +104,13 @@ class _Gathering:
         self.missing: list[str] = []
 
     def identity(self, said: JobTrust) -> Identity | None:
+        """With the document of whoever vouches for it among what governs."""
+        identity = self._declared(said)
+        if identity is not None and identity.provider is not None:
+            self._named(identity.provider.kind, identity.provider.name)
+        return identity
+
+    def _declared(self, said: JobTrust) -> Identity | None:
         if said.identity is not None:
             return msgspec.structs.replace(said.identity, level=TrustLevel.Untrusted)
         found = self._named("IdentityProfile", said.identity_ref)

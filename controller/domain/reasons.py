@@ -80,6 +80,10 @@ class Reason(StrEnum):
     IdentityResolved = "IdentityResolved", "The run acts as the principal that is declared."
     IdentityInherited = "IdentityInherited", "The run acts as the principal of the run that triggered it."
     IdentityWithheld = "IdentityWithheld", "The run that triggered it gives its children no identity, so it has none."
+    IdentityNarrowed = (
+        "IdentityNarrowed",
+        "The run acts as the principal of the run that triggered it, with fewer scopes, as its provider confirms.",
+    )
     NoIdentity = "NoIdentity", "Nobody says who the run is, so it is untrusted."
     WithinCeiling = "WithinCeiling", "It is trusted no further than the runs that triggered it."
     TrustSufficient = "TrustSufficient", "Its trust level is what the contract asks for, or higher."
@@ -91,7 +95,12 @@ class Reason(StrEnum):
     BoxEnforced = "BoxEnforced", "Everything that its box asks for can be enforced where it runs."
     BoxNotTried = "BoxNotTried", "Whether its box can be made is found out on the host that runs it."
 
+    CredentialsAllowed = "CredentialsAllowed", "All credentials that it is to be given may be given to it."
+
     # trust gates: no
+    IdentityRefused = "IdentityRefused", "The provider of its identity does not vouch for it as it is declared."
+    ScopesEmpty = "ScopesEmpty", "Nothing is left of the scopes that it would act with."
+    CredentialRefused = "CredentialRefused", "It is to be given a credential that it cannot or must not have."
     BoxNotEnforceable = "BoxNotEnforceable", "Something that its contract asks for cannot be enforced where it runs."
     CostNotEnforceable = "CostNotEnforceable", "Its contract bounds what it costs, and its target does not tell."
     TrustAboveParent = "TrustAboveParent", "It would be trusted further than the run that triggered it."

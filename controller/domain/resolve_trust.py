@@ -37,6 +37,7 @@ def identity(spec: Source) -> trust.Identity:
     subject = spec["subject"]
     return trust.Identity(
         subject=trust.Subject(trust.SubjectKind(subject["kind"]), subject["principal"], subject.get("runAs")),
+        provider=_ref(spec.get("providerRef"), _PROVIDER),
         scopes=tuple(spec.get("scopes", ())),
         level=trust.TrustLevel(spec.get("trustLevel", trust.TrustLevel.Untrusted)),
         delegation=trust.Delegation(spec.get("delegation", trust.Delegation.Nothing)),
@@ -49,6 +50,7 @@ def credentials(spec: Source) -> trust.CredentialPolicy:
         deliver=tuple(_delivery(one) for one in spec.get("deliver", ())),
         max_lifetime=durations.parse(spec.get("maxLifetime", "1h")),
         children=trust.Children(spec.get("children", trust.Children.Nothing)),
+        child_scopes=tuple(spec.get("childScopes", ())),
     )
 
 
@@ -95,7 +97,7 @@ def match(spec: Source) -> trust.Match:
 def _delivery(source: Source) -> trust.Delivery:
     return trust.Delivery(
         name=source["name"],
-        provider=_ref(source["providerRef"], _PROVIDER),
+        provider=_ref(source.get("providerRef"), _PROVIDER),
         key=source.get("key"),
         scopes=tuple(source.get("scopes", ())),
         env=source.get("env"),

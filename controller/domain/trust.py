@@ -141,14 +141,18 @@ class Subject(Struct, frozen=True, omit_defaults=True):
 
 
 class Identity(Struct, frozen=True, omit_defaults=True):
-    """A principal as declared. With a provider, the provider's answer may lower the level and never raise it."""
+    """A principal, as declared or, in a `Grant`, as a run acts as it. With a provider, the provider's answer may lower level and scopes and never raise them.
+
+    `narrowed_from` are the scopes that `scopes` were made of by `children: Downscope`: whatever is asked for in its name is narrowed anew.
+    """
 
     subject: Subject
     provider: Ref | None = None
-    scopes: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()  # (): nothing is said about scopes
     level: TrustLevel = TrustLevel.Untrusted
     delegation: Delegation = Delegation.Nothing
     attestation: str | None = None
+    narrowed_from: tuple[str, ...] = ()
 
 
 class Delivery(Struct, frozen=True, omit_defaults=True):
@@ -165,7 +169,7 @@ class Delivery(Struct, frozen=True, omit_defaults=True):
 
 
 class CredentialPolicy(Struct, frozen=True, omit_defaults=True):
-    """How credentials reach a run, how long they live, and what its children get."""
+    """How credentials reach a run, how long they live, and what its children get; `child_scopes` with Downscope, at most."""
 
     deliver: tuple[Delivery, ...] = ()
     max_lifetime: timedelta = timedelta(hours=1)

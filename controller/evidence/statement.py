@@ -154,6 +154,7 @@ def _identity(identity: Identity, *, full: bool) -> dict[str, Any]:
             "runAs": identity.subject.run_as if full else None,
             "provider": f"{provider.kind}/{provider.name}" if full and provider is not None else None,
             "scopes": list(identity.scopes) if full else None,
+            "narrowedFrom": list(identity.narrowed_from) if full and identity.narrowed_from else None,
             "attestation": identity.attestation if full else None,
         }
     )

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from controller.base import canonical
-from controller.domain.trust import AccessResource, Decision, External
+from controller.domain.trust import AccessResource, Decision, External, Identity, TrustLevel
 
 
 class Enquiry(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +48,34 @@ class Away(msgspec.Struct, frozen=True):
 
     message: str
     retry_after: timedelta | None = None
+
+
+# Who stands behind an identity (gates 1 and 3)
+
+
+class Vouching(Enquiry, frozen=True, kw_only=True):
+    """Whether the provider of an identity stands behind it, with these scopes: for a run of `job`, and made of others where it is `narrowed_from` them."""
+
+    job: str
+    identity: Identity
+
+    @property
+    def words(self) -> str:
+        return f"{self.of} is asked whether it vouches for {self.identity.subject.principal}"
+
+
+class Vouched(Finding, frozen=True):
+    """It does: for whom, how far, and for which scopes; None: it says nothing about that."""
+
+    principal: str | None = None
+    level: TrustLevel | None = None
+    scopes: tuple[str, ...] | None = None
+
+
+class NotVouched(Finding, frozen=True):
+    """It does not, in its words: masked and cut."""
+
+    message: str
 
 
 # What a policy asks (gate 6)

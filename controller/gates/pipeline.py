@@ -11,8 +11,8 @@ import msgspec
 from controller.domain.abilities import confines
 from controller.domain.reasons import Reason
 from controller.domain.trust import Authorization, Decision, Detail, Grant, Identity, Outcome
-from controller.gates import authorization, box, contract, decision_points, identity
-from controller.gates.enquiries import Enquiry
+from controller.gates import authorization, box, contract, credentials, decision_points, identity
+from controller.gates.enquiries import Enquiry, Vouching
 from controller.gates.facts import Answer, Escalated, Granted, Refused, TrustFacts, Unanswered, Withheld
 
 
@@ -32,27 +32,34 @@ class _Passage:
     def __init__(self, facts: TrustFacts) -> None:
         self._facts = facts
         self._identity: Identity | None = None
+        self._borrowed = False
         self._contract = contract.together(one for _, one in facts.governed.contracts)
         self._digest = facts.governed.digest(facts.effective_digest)
         self._outcomes: list[Outcome] = []
 
     def through(self) -> Answer:
-        for gate in (self._who, self._children, self._level, self._box, self._authorization):
+        for gate in (self._who, self._children, self._given, self._level, self._box, self._authorization):
             answer = gate()
             if answer is not None:
                 return answer
         return Granted(self._grant())
 
     def _who(self) -> Answer | None:
-        self._identity, outcome = identity.resolve(self._facts)
-        return self._note(outcome)
+        return self._settle(identity.resolve(self._facts))
 
     def _children(self) -> Answer | None:
         left = identity.hand_down(self._facts, self._identity)
-        if left is None:
-            return None
-        self._identity = left.identity
-        return self._note(left.outcome)
+        return self._settle(left) if left is not None else None
+
+    def _settle(self, found: identity.Resolved | Vouching) -> Answer | None:
+        if isinstance(found, Vouching):
+            return Unanswered((found,))
+        self._identity, outcome, self._borrowed = found
+        return self._note(outcome)
+
+    def _given(self) -> Answer | None:
+        outcome = credentials.allowed(self._facts.governed.credentials, self._identity, borrowed=self._borrowed)
+        return self._note(outcome) if outcome is not None else None
 
     def _level(self) -> Answer | None:
         for name, one in self._facts.governed.contracts:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
-_CREDENTIALS = "Identities that a provider vouches for"
+_CREDENTIALS = "Attestations, and credentials that change while a run lasts"
 _PROOFS = "Proofs of authority"
 _AGENTS = "Agents"
 
-_DELIVERY = dict.fromkeys(("renew", "childScopes"), _CREDENTIALS)
+_ATTESTED = {"attestation": _CREDENTIALS}
+_DELIVERY = {"renew": _CREDENTIALS}
 
 # By kind, then by pointer with * for list positions, then by field; the value names the capability that brings it.
 FIELDS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
@@ -17,10 +18,10 @@ FIELDS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
             "gatewayRef": _AGENTS,
         },
         "/spec/env/*/valueFrom": {"credentialRef": _CREDENTIALS},
-        "/spec/identity": {"providerRef": _CREDENTIALS, "attestation": _CREDENTIALS},
+        "/spec/identity": _ATTESTED,
         "/spec/credentialPolicy": _DELIVERY,
     },
-    "IdentityProfile": {"/spec": {"providerRef": _CREDENTIALS, "attestation": _CREDENTIALS}},
+    "IdentityProfile": {"/spec": _ATTESTED},
     "CredentialPolicy": {"/spec": _DELIVERY},
     "AuthorizationPolicy": {"/spec": {"proof": _PROOFS}},
     "RunRequest": {"/spec": {"proofFrom": _PROOFS}},

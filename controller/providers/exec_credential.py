@@ -5,9 +5,18 @@
       args: [--for, payments]
       env: [{name: REGION, value: eu}, {name: API_KEY, valueFrom: {envRef: {name: ISSUER_KEY}}}]
 
-It runs in the root folder, with the variables of `env` and KUBERNETES_EXEC_INFO, and no others, not even PATH; nobody answers its questions. What it prints on
-standard output is an ExecCredential; what it prints on standard error is told, cut and masked, when it fails. Credentials are `token`, and `tls.crt` and
-`tls.key` where it gives a certificate. It cannot be asked for scopes. Source: client.authentication.k8s.io/v1, ExecCredential.
+It runs in the root folder, with the variables of `env` and these, and no others, not even PATH; nobody answers its questions:
+
+    KUBERNETES_EXEC_INFO        an ExecCredential that says that nobody does
+    JOBWARDEN_LIFETIME          for how many seconds the credential is needed at most
+    JOBWARDEN_SCOPES            which scopes are asked for, with spaces between them; not there: nothing is said about scopes
+    JOBWARDEN_PRINCIPAL         of whom, where it is the provider of an identity
+    JOBWARDEN_SUBJECT_TOKEN     the token that less is to be made of, where less is asked for
+
+What it prints on standard output is an ExecCredential; of standard error nothing is told. Credentials are `token`, and `tls.crt` and `tls.key` where it gives a
+certificate. That shape has no place for the rest, so it is in annotations, which other readers ignore: `jobwarden.dev/scopes`, `jobwarden.dev/principal`,
+`jobwarden.dev/trust-level` of what is given, or `jobwarden.dev/refused` in place of a status: why it is not. A program that says nothing of scopes is believed to know none: then
+who asks for some is refused, and nothing is narrowed. Source: client.authentication.k8s.io/v1, ExecCredential.
 """
 
 import json
@@ -21,17 +30,19 @@ import msgspec
 from controller.base.errors import InvalidInput
 from controller.base.references import LARGEST, SecretSource
 from controller.base.structs import described
+from controller.domain.trust import TrustLevel
 from controller.providers import config as configuration
 from controller.providers import programs
 from controller.providers.config import Config
 from controller.providers.programs import Ended, NotStarted
 from controller.providers.protocol import Answer, Refused, Request, Secret, Session, Unavailable
-from controller.providers.references import no_scopes
 from controller.providers.surroundings import Surroundings
 from controller.providers.words import listed
 
 _VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 _MOST = 2 * LARGEST
+_OURS = "JOBWARDEN_"
+_SAID = "jobwarden.dev/"
 
 
 class Variable(Config, frozen=True):
@@ -58,10 +69,19 @@ class _Status(msgspec.Struct, frozen=True, rename="camel"):
     expiration_timestamp: datetime | None = None
 
 
+class _Metadata(msgspec.Struct, frozen=True):
+    annotations: Mapping[str, str] = {}
+
+
 class _Printed(msgspec.Struct, frozen=True, rename="camel"):
     api_version: str
     kind: str
     status: _Status | None = None
+    metadata: _Metadata = _Metadata()
+
+    def says(self, name: str) -> str | None:
+        """One of our annotations."""
+        return self.metadata.annotations.get(_SAID + name)
 
 
 _printed = msgspec.json.Decoder(_Printed)
@@ -81,16 +101,31 @@ class ExecCredential:
 
     async def resolve(self, request: Request) -> Answer:
         """Source: `IdentityProvider.resolve`."""
-        if request.scopes:
-            return no_scopes(request)
+        return await self._asked(request, _told(request))
+
+    async def downscope(self, request: Request, session: Session) -> Answer:
+        """Source: `Downscoping.downscope`. The program sees the token that there is."""
+        token = session.credentials.get("token")
+        if token is None:
+            return Refused("the session that is to be narrowed has no token")
+        return await self._asked(request, {**_told(request), "JOBWARDEN_SUBJECT_TOKEN": token.reveal()})
+
+    async def _asked(self, request: Request, told: Mapping[str, str]) -> Answer:
         environment = await self._environment()
         if not isinstance(environment, dict):
             return environment
-        ended = await programs.run((self._config.command, *self._config.args), environment, most=_MOST)
-        return _narrowed(request, self._judged(ended))
+        command = (self._config.command, *self._config.args)
+        ended = await programs.run(command, {**environment, **told}, most=_MOST)
+        answer = self._judged(ended)
+        if isinstance(answer, Session) and request.scopes and answer.scopes is None:
+            return Refused(
+                f"{self._config.command} does not say which of the scopes {listed(request.scopes)} its credential has: let it obey JOBWARDEN_SCOPES and print the "
+                f"annotation {_SAID}scopes, or remove the scopes"
+            )
+        return _narrowed(request, answer)
 
     async def _environment(self) -> dict[str, str] | Refused | Unavailable:
-        """All that the program sees."""
+        """What the program sees, whatever it is asked for."""
         info = {"apiVersion": _VERSIONS[0], "kind": "ExecCredential", "spec": {"interactive": False}}
         found = {"KUBERNETES_EXEC_INFO": json.dumps(info)}
         for variable in self._config.env:
@@ -116,9 +151,21 @@ class ExecCredential:
         return _read(command, ended.stdout)
 
 
+def _told(request: Request) -> dict[str, str]:
+    """What a program is told of a request. Pure."""
+    told = {"JOBWARDEN_LIFETIME": str(max(1, int(request.lifetime.total_seconds())))}
+    if request.scopes:
+        told["JOBWARDEN_SCOPES"] = " ".join(request.scopes)
+    if request.identity is not None:
+        told["JOBWARDEN_PRINCIPAL"] = request.identity.subject.principal
+    return told
+
+
 def _check(field: str, variable: Variable, surroundings: Surroundings) -> None:
     if not variable.name or "=" in variable.name or "\0" in variable.name:
         raise InvalidInput(f"{field}.name: {variable.name!r} is no name of a variable")
+    if variable.name.startswith(_OURS):
+        raise InvalidInput(f"{field}.name: names that begin with {_OURS} are ours, choose another")
     if (variable.value is None) == (variable.value_from is None):
         raise InvalidInput(f"{field}: set either value or valueFrom")
     if variable.value_from is not None:
@@ -133,14 +180,23 @@ def _read(command: str, printed: bytes) -> Answer:
         return Refused(f"{command} prints no ExecCredential: JSON with apiVersion, kind and status is expected")
     if found.kind != "ExecCredential" or found.api_version not in _VERSIONS:
         return Refused(f"{command} prints no ExecCredential of {_VERSIONS[0]}: correct its apiVersion and kind")
+    refused = found.says("refused")
+    if refused is not None:
+        return Refused(refused)
     status = found.status
     if status is None or not (status.token or status.client_certificate_data):
         return Refused(f"{command} prints an ExecCredential without status.token and without a client certificate")
     if bool(status.client_certificate_data) != bool(status.client_key_data):
         return Refused(f"{command} prints a client certificate without its key, or a key without a certificate")
     known = {"token": status.token, "tls.crt": status.client_certificate_data, "tls.key": status.client_key_data}
+    level, scopes = found.says("trust-level"), found.says("scopes")
+    if level is not None and level not in set(TrustLevel):
+        return Refused(f"{command} prints an annotation {_SAID}trust-level that is none of {', '.join(TrustLevel)}")
     return Session(
         credentials={key: Secret(value) for key, value in known.items() if value},
+        principal=found.says("principal"),
+        level=TrustLevel(level) if level is not None else None,
+        scopes=tuple(scopes.split()) if scopes is not None else None,
         expires_at=status.expiration_timestamp,
     )
 

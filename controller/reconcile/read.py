@@ -174,8 +174,13 @@ def _trust(said: JobTrust) -> Iterator[tuple[str, str, str]]:
     """The documents of trust that a job names, and where it does."""
     if said.identity_ref is not None:
         yield "IdentityProfile", said.identity_ref, "/spec/identityRef/name"
+    if said.identity is not None and said.identity.provider is not None:
+        yield said.identity.provider.kind, said.identity.provider.name, "/spec/identity/providerRef/name"
     if said.credentials_ref is not None:
         yield "CredentialPolicy", said.credentials_ref, "/spec/credentialPolicyRef/name"
+    for index, one in enumerate(said.credentials.deliver if said.credentials is not None else ()):
+        if one.provider is not None:
+            yield one.provider.kind, one.provider.name, f"/spec/credentialPolicy/deliver/{index}/providerRef/name"
     if said.contract_ref is not None:
         yield said.contract_ref.kind, said.contract_ref.name, "/spec/trustContractRef/name"
     if said.authorization_ref is not None:

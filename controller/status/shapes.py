@@ -258,12 +258,14 @@ def granted(grant: Grant) -> Shape:
 def _identity(one: Identity | None) -> Shape | None:
     if one is None:
         return None
-    return {
+    shape: Shape = {
         "kind": one.subject.kind.value,
         "principal": one.subject.principal,
         "trustLevel": one.level.value,
         "scopes": list(one.scopes),
     }
+    provider = {"provider": f"{one.provider.kind} {one.provider.name}"} if one.provider is not None else {}
+    return shape | provider | ({"narrowedFrom": list(one.narrowed_from)} if one.narrowed_from else {})
 
 
 def _outcome(one: Outcome) -> Shape:

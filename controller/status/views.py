@@ -22,7 +22,7 @@ from controller.status.query import Query, missing, needed, of_selected_jobs, pa
 from controller.status.shapes import Shape
 from controller.status.text import rfc3339
 from controller.store import evidence, governors, observed, views
-from controller.store.grants import Testimony
+from controller.store.grants import Testimony, hand_down
 from controller.store.store import Tx
 
 _HISTORY = 50
@@ -257,7 +257,9 @@ def _trust_check(tx: Tx, query: Query, now: datetime) -> Shape:
 def _asked(tx: Tx, job: Job, parents: tuple[str, ...], now: datetime) -> tuple[Governed | None, Answer | None]:
     governed = governing(job.spec.trust, job.namespace, job.labels, governors.read(tx))
     if governed is None:
-        return None, None
+        if not hand_down(tx, parents):
+            return None, None
+        governed = Governed()
     dispatch = trust.hypothetical(job, parents, now)
     testimony = Testimony(tx, [(dispatch, job)])
     return governed, pipeline.decide(testimony.facts(dispatch, job, governed, now))

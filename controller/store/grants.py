@@ -11,15 +11,26 @@ from controller.domain.abilities import Abilities
 from controller.domain.governors import Governed
 from controller.domain.job import word
 from controller.domain.records import Dispatch, Job
-from controller.domain.trust import decode_grant
+from controller.domain.trust import Children, decode_grant
 from controller.gates.enquiries import Finding
 from controller.gates.facts import Origin, Parent, TrustFacts
 from controller.store import approvals
 from controller.store.resources import MOST_ERRORS
 from controller.store.schema import resources, runs, sources
+from controller.store.statement import Statement, among
 from controller.store.store import Tx
 
 _NOTHING: Mapping[str, Finding] = {}
+
+
+_GRANTED = Statement(select(runs.c.name, runs.c.grant).where(among(runs.c.name, "names"), runs.c.grant.is_not(None)))
+
+
+def hand_down(tx: Tx, names: Collection[str]) -> set[str]:
+    """Which of these runs leave something of their identity to the runs that they trigger."""
+    rows = _GRANTED.rows(tx, {"names": sorted(names)})
+    grants = ((row.name, decode_grant(row.grant)) for row in rows)
+    return {name for name, grant in grants if grant is not None and grant.credentials.children is not Children.Nothing}
 
 
 class Testimony:

@@ -1,5 +1,6 @@
 """Cases E: who a run is, what it must satisfy, who decides."""
 
+import json
 from typing import Any
 
 import pytest
@@ -45,6 +46,83 @@ def ran(warden: Warden, name: str) -> Document:
     return warden.wait_for(
         lambda: [one for one in warden.runs(name) if one["status"]["state"] != "Running"], f"a run of {name}"
     )[0]
+
+
+def vouched_for(name: str, level: str, provider: str, *scopes: str) -> Document:
+    """A principal that a provider vouches for."""
+    document = profile(name, level)
+    document["spec"] |= {"providerRef": {"name": provider}, "scopes": list(scopes)}
+    return document
+
+
+def issuer(name: str, script: str = "", **annotations: str) -> Document:
+    """A provider that vouches for everybody; a script may change what its program says, in `token`, `level` and `scopes`."""
+    ours = {f"jobwarden.dev/{one.replace('_', '-')}": text for one, text in annotations.items()}
+    said = {"jobwarden.dev/scopes": "$scopes", "jobwarden.dev/principal": "$JOBWARDEN_PRINCIPAL"} | ours
+    shape = {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "kind": "ExecCredential",
+        "metadata": {"annotations": said},
+        "status": {"token": "$token"},
+    }
+    program = f"scopes=$JOBWARDEN_SCOPES token=live-wide-token level=Supervised\n{script}\ncat <<END\n{json.dumps(shape)}\nEND"
+    return document("CredentialProvider", name, {"exec": {"command": "/bin/sh", "args": ["-c", program]}})
+
+
+def test_S079_a_provider_that_is_not_loaded_vouches_for_nobody(warden: Warden) -> None:
+    """The run is refused and says why; it is not tried again."""
+    warden.write(
+        "all",
+        document("CredentialProvider", "odd", {"plugin": {"type": "nobody-has-it"}}),
+        vouched_for("reporter", "Supervised", "odd"),
+        job("report", identityRef={"name": "reporter"}, retry={"limit": 2, "backoff": {"initial": "1s"}}),
+    )
+    warden.start(applied=("report",))
+    run = ran(warden, "report")
+    assert (run["status"]["state"], run["status"]["reason"]) == ("Denied", "IdentityRefused")
+    assert "not loaded" in run["status"]["message"]
+    assert warden.queue("report") == []
+
+
+def test_S080_a_provider_that_says_no_refuses_in_its_own_words(warden: Warden) -> None:
+    """One error more, and no child."""
+    warden.write(
+        "all",
+        issuer("vault", refused="Vault timeout"),
+        vouched_for("reporter", "Supervised", "vault"),
+        job("report", identityRef={"name": "reporter"}),
+        child("after", "report", when="Finished"),
+    )
+    warden.start(applied=("report", "after"))
+    run = ran(warden, "report")
+    assert run["status"]["state"] == "Denied"
+    assert "Vault timeout" in run["status"]["message"]
+    assert warden.job("report")["status"]["consecutiveErrors"] == 1
+    assert (warden.runs("after"), warden.queue("after")) == ([], [])
+
+
+def test_what_a_provider_says_lowers_a_level_and_never_raises_it(warden: Warden) -> None:
+    """The contract is judged against what is left; whom it does not vouch for is not let in."""
+    warden.write(
+        "all",
+        contract("strict", "Supervised"),
+        issuer("mild", trust_level="Autonomous"),
+        issuer("hard", trust_level="Restricted"),
+        issuer("odd", principal="somebody-else"),
+        *(vouched_for(f"by-{name}", "Supervised", name, "read") for name in ("mild", "hard", "odd")),
+        *(
+            job(name, identityRef={"name": f"by-{name}"}, trustContractRef={"name": "strict"})
+            for name in ("mild", "hard", "odd")
+        ),
+    )
+    warden.start(applied=("mild", "hard", "odd"))
+    run = ran(warden, "mild")
+    assert run["status"]["state"] == "Succeeded"
+    assert decided(warden, run)["identity"]["trustLevel"] == "Supervised"
+    assert ran(warden, "hard")["status"]["reason"] == "TrustInsufficient"
+    refused = ran(warden, "odd")["status"]
+    assert (refused["state"], refused["reason"]) == ("Denied", "IdentityRefused")
+    assert "somebody-else" in refused["message"]
 
 
 @pytest.mark.parametrize("enforcement", ["None", "Warn", "Block"])

@@ -1,13 +1,17 @@
 """Cases F: what the runs that a run triggers get of it."""
 
-from tests.conformance.test_e_trust import contract, decided, policy, profile, rule
+from tests.conformance.test_e_trust import contract, decided, issuer, policy, profile, rule, vouched_for
 from tests.harness import Warden, job
 from tests.harness.manifests import Document, child, document
 
 
-def gives(name: str, children: str) -> Document:
+def gives(name: str, children: str, *scopes: str) -> Document:
     """A credential policy that says what children get."""
-    return document("CredentialPolicy", name, {"children": children})
+    return document("CredentialPolicy", name, {"children": children, "childScopes": list(scopes)})
+
+
+NARROWED = 'if [ "${JOBWARDEN_SUBJECT_TOKEN+shown}" ]; then %s; fi'
+"""What a provider's program does when less is to be made of a token."""
 
 
 def test_S097_a_child_that_is_given_nothing_is_nobody(warden: Warden) -> None:
@@ -27,6 +31,102 @@ def test_S097_a_child_that_is_given_nothing_is_nobody(warden: Warden) -> None:
         [run] = warden.wait_run(name, "Denied")
         assert run["status"]["reason"] == reason
         assert "IdentityWithheld" in [one["reason"] for one in decided(warden, run)["outcomes"]]
+
+
+def test_S100_what_is_narrowed_is_trusted_no_further_than_what_it_was_made_from(warden: Warden) -> None:
+    """A provider that says so is not believed."""
+    warden.write(
+        "all",
+        issuer("boaster", NARROWED % "level=Autonomous", trust_level="$level"),
+        vouched_for("payer", "Supervised", "boaster", "payments", "ledger"),
+        gives("half", "Downscope", "payments"),
+        job("parent", identityRef={"name": "payer"}, credentialPolicyRef={"name": "half"}),
+        child("pay", "parent"),
+    )
+    warden.start(applied=("parent", "pay"))
+    warden.trigger("parent").ok()
+    [run] = warden.wait_run("pay", "Denied")
+    assert "Autonomous, above Supervised" in run["status"]["message"]
+
+
+def test_S101_a_child_acts_as_its_narrowed_parent_and_is_judged_as_such(warden: Warden) -> None:
+    """Whatever it declares itself: the scopes and the level are those of the narrowed session, and a contract that wants more refuses it."""
+    warden.write(
+        "all",
+        issuer("careful", NARROWED % "level=Restricted", trust_level="$level"),
+        vouched_for("payer", "Supervised", "careful", "payments", "ledger"),
+        profile("proud", "Autonomous"),
+        gives("half", "Downscope", "payments", "audit"),
+        contract("strict", "Supervised"),
+        job("parent", identityRef={"name": "payer"}, credentialPolicyRef={"name": "half"}),
+        child("pay", "parent", identityRef={"name": "proud"}),
+        child("pay-more", "parent", trustContractRef={"name": "strict"}),
+    )
+    warden.start(applied=("parent", "pay", "pay-more"))
+    warden.trigger("parent").ok()
+    [run] = warden.wait_run("pay", "Succeeded")
+    who = decided(warden, run)["identity"]
+    assert (who["principal"], who["trustLevel"], who["scopes"]) == ("svc/payer", "Restricted", ["payments"])
+    assert warden.wait_run("pay-more", "Denied")[0]["status"]["reason"] == "TrustInsufficient"
+
+
+def test_S205_less_is_made_of_live_credentials(warden: Warden) -> None:
+    """Not of what is left of them in a record: the provider is shown the token itself, at every link, and nobody else ever sees it."""
+    live = (
+        'test "$JOBWARDEN_SUBJECT_TOKEN" = "live-wide-token" && token="half of it: $scopes" || token="half of nothing"'
+    )
+    token = {"credentialPolicyRef": {"name": "given"}}
+    warden.write(
+        "all",
+        issuer("issuer", NARROWED % live),
+        vouched_for("payer", "Supervised", "issuer", "read", "write", "pay"),
+        document(
+            "CredentialPolicy",
+            "given",
+            {"children": "Downscope", "childScopes": ["read", "write"], "deliver": [{"name": "token", "env": "TOKEN"}]},
+        ),
+        job("one", 'test "$TOKEN" = live-wide-token', identityRef={"name": "payer"}, **token),
+        child("two", "one", 'test "$TOKEN" = "half of it: read write" && echo "it is $TOKEN"', **token),
+        child("three", "two", 'test "$TOKEN" = "half of it: read write"', **token),
+    )
+    warden.start(applied=("one", "two", "three"))
+    warden.trigger("one").ok()
+    [two] = warden.wait_run("two", "Succeeded")
+    assert two["status"]["output"]["stdout"] == "it is ***\n"
+    warden.wait_run("three", "Succeeded")
+    for run in (*warden.runs("one"), two):
+        assert "live-wide-token" not in str(decided(warden, run)) + str(run)
+
+
+def test_nothing_is_narrowed_where_nobody_can_or_nothing_is_left(warden: Warden) -> None:
+    """No provider, one that knows no scopes, no scope in common, a credential from elsewhere: each is a refusal, and none a wider credential."""
+    elsewhere = {"deliver": [{"name": "token", "env": "TOKEN", "providerRef": {"name": "issuer"}}]}
+    parents = {
+        "alone": profile("alone", "Supervised"),
+        "mute": vouched_for("mute", "Supervised", "mute"),
+        "other": vouched_for("other", "Supervised", "issuer", "ledger"),
+        "well": vouched_for("well", "Supervised", "well", "payments"),
+    }
+    warden.write(
+        "all",
+        issuer("issuer"),
+        issuer("well"),
+        program("mute", f"printf '%s' '{PRINTED}'"),
+        gives("half", "Downscope", "payments"),
+        *parents.values(),
+        *(job(name, identityRef={"name": name}, credentialPolicyRef={"name": "half"}) for name in parents),
+        *(child(f"after-{name}", name) for name in ("alone", "mute", "other")),
+        child("after-well", "well", credentialPolicy=elsewhere),
+    )
+    warden.start(applied=(*parents, *(f"after-{name}" for name in parents)))
+    for name, reason in (
+        ("alone", "DownscopeUnavailable"),
+        ("mute", "ScopesEmpty"),
+        ("other", "ScopesEmpty"),
+        ("well", "CredentialRefused"),
+    ):
+        warden.trigger(name).ok()
+        assert warden.wait_run(f"after-{name}", "Denied")[0]["status"]["reason"] == reason, name
 
 
 def test_S103_an_independent_child_is_trusted_no_further_than_its_parent(warden: Warden) -> None:
@@ -50,7 +150,7 @@ def test_S103_an_independent_child_is_trusted_no_further_than_its_parent(warden:
 
 
 def test_an_identity_is_inherited_over_as_many_links_as_pass_it_on(warden: Warden) -> None:
-    """Every link needs the word of the one before it; the first that does not pass it on ends it."""
+    """Every link needs the word of the one before it; the first that does not pass it on ends it. A child needs to say nothing of trust for it."""
     inherit = {"credentialPolicyRef": {"name": "on"}}
     warden.write(
         "all",
@@ -61,11 +161,13 @@ def test_an_identity_is_inherited_over_as_many_links_as_pass_it_on(warden: Warde
         child("two", "one", trustContractRef={"name": "strict"}, **inherit),
         child("three", "two", trustContractRef={"name": "strict"}),
         child("four", "three", trustContractRef={"name": "strict"}),
+        child("silent", "one"),
     )
-    warden.start(applied=("one", "two", "three", "four"))
+    warden.start(applied=("one", "two", "three", "four", "silent"))
     warden.trigger("one").ok()
-    [run] = warden.wait_run("three", "Succeeded")
-    assert decided(warden, run)["identity"]["principal"] == "svc/root"
+    for heir in ("three", "silent"):
+        [run] = warden.wait_run(heir, "Succeeded")
+        assert decided(warden, run)["identity"]["principal"] == "svc/root"
     assert warden.wait_run("four", "Denied")[0]["status"]["reason"] == "TrustInsufficient"
 
 

@@ -136,9 +136,7 @@ SUBJECT = {"kind": "Service", "principal": "payroll"}
 @pytest.mark.parametrize(
     ("field", "value", "part"),
     [
-        ("identity", {"subject": SUBJECT, "providerRef": {"name": "issuer"}}, "providerRef"),
         ("identity", {"subject": SUBJECT, "attestation": "tpm"}, "attestation"),
-        ("credentialPolicy", {"childScopes": ["read"]}, "childScopes"),
         ("credentialPolicy", {"renew": True}, "renew"),
     ],
 )

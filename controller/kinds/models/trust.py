@@ -85,6 +85,10 @@ class IdentityProfileSpec(Model):
     """A principal that runs act as."""
 
     subject: Subject = Field(description="Who acts.")
+    provider_ref: CredentialProviderRef | None = Field(
+        None,
+        description="Who vouches for it, each time that a run is to act as it. Its answer may lower `trustLevel` and `scopes` and never raise them; without an answer nothing runs.",
+    )
     scopes: list[Scope] = Field(
         default=[],
         max_length=64,
@@ -104,6 +108,10 @@ class InlineIdentity(Model):
     """A principal written inside a job. It is `Untrusted`, whatever it says of itself."""
 
     subject: Subject = Field(description="Who acts.")
+    provider_ref: CredentialProviderRef | None = Field(
+        None,
+        description="Who vouches for it, each time that a run is to act as it. Its answer may lower `scopes` and never raise them; the level stays `Untrusted`.",
+    )
     scopes: list[Scope] = Field(
         default=[],
         max_length=64,
@@ -121,12 +129,18 @@ class Delivery(Model):
     unions: ClassVar[tuple[Rule, ...]] = (exactly_one("env", "file"),)
 
     name: Name = Field(description="What it is called in messages.")
-    provider_ref: CredentialProviderRef = Field(description="Where it comes from.")
+    provider_ref: CredentialProviderRef | None = Field(
+        None,
+        description="Where it comes from; absent: from the provider of the run's identity. A run that acts as the one that triggered it gets credentials of that provider alone.",
+    )
     key: CredentialKey | None = Field(
         None, description="Which credential of the provider; may be left out where it has one alone."
     )
     scopes: list[Scope] = Field(
-        default=[], max_length=64, description="What it may be good for, at most.", json_schema_extra=list_of("")
+        default=[],
+        max_length=64,
+        description="What it may be good for, at most. From the identity's provider it gets what the run's identity has of these; absent: all that it has.",
+        json_schema_extra=list_of(""),
     )
     env: EnvName | None = Field(None, description="The variable that has it.")
     file: RelativePath | None = Field(
@@ -150,6 +164,12 @@ class CredentialPolicySpec(Model):
         "None",
         description="What runs that are triggered by a run get: `None` no identity at all, `Inherit` the same one, `Downscope` a narrower one from its "
         "provider, `Independent` their own, if it is trusted no further than the run that triggered them.",
+    )
+    child_scopes: list[Scope] = Field(
+        default=[],
+        max_length=64,
+        description="With `Downscope`: what is left for them of the scopes of the run that triggers them.",
+        json_schema_extra=list_of(""),
     )
 
 

@@ -43,6 +43,9 @@ def check(document: Mapping[str, Any]) -> Iterator[Finding]:
         yield from _approval(spec["approval"])
     if "trustContract" in spec:
         yield from trust.box(spec["trustContract"], "/spec/trustContract")
+    if "credentialPolicy" in spec:
+        yield from trust.handing_down(spec["credentialPolicy"], "/spec/credentialPolicy")
+        yield from trust.given(spec)
     yield from _around(spec)
 
 

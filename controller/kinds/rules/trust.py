@@ -23,6 +23,47 @@ def contract(document: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _match(spec)
 
 
+def credentials(document: Mapping[str, Any]) -> Iterator[Finding]:
+    """The findings about one CredentialPolicy. Pure."""
+    yield from handing_down(document["spec"], "/spec")
+
+
+def handing_down(spec: Spec, pointer: str) -> Iterator[Finding]:
+    """The findings about what a policy leaves for children, wherever it is written. Pure."""
+    narrowed = spec.get("children", "None") == "Downscope"
+    if narrowed and not spec.get("childScopes"):
+        yield Finding(
+            f"{pointer}/children",
+            Reason.InvalidCombination,
+            "Downscope leaves less, and nothing says how much",
+            "Add childScopes, or use Inherit or None",
+        )
+    if spec.get("childScopes") and not narrowed:
+        yield Finding(
+            f"{pointer}/childScopes",
+            Reason.InvalidCombination,
+            f"childScopes narrow nothing with children: {spec.get('children', 'None')}",
+            "Use children: Downscope, or remove childScopes",
+        )
+
+
+def given(spec: Spec) -> Iterator[Finding]:
+    """The findings about what a ScheduledJob is given, as far as the document alone can tell. Pure.
+
+    What has a trigger may be handed an identity, and what a reference leads to is not known here: those are asked when they are to run.
+    """
+    if "trigger" in spec or "identityRef" in spec or "providerRef" in spec.get("identity", ()):
+        return
+    for index, one in enumerate(spec["credentialPolicy"].get("deliver", ())):
+        if "providerRef" not in one:
+            yield Finding(
+                f"/spec/credentialPolicy/deliver/{index}",
+                Reason.InvalidCombination,
+                f"the credential {one['name']} comes from the provider of the job's identity, and it has none",
+                "Add providerRef here, or an identity with one",
+            )
+
+
 def policy(document: Mapping[str, Any]) -> Iterator[Finding]:
     """The findings about one AuthorizationPolicy or ClusterAuthorizationPolicy. Pure."""
     spec: Spec = document["spec"]

@@ -13,8 +13,18 @@ from controller.app.credentials import around, providers
 from controller.base.clock import SystemClock
 from controller.base.errors import Conflict, NotFound
 from controller.base.references import Allowed
-from controller.domain.trust import CredentialPolicy, Delivery, Grant, Ref
+from controller.domain.trust import (
+    CredentialPolicy,
+    Delivery,
+    Grant,
+    Identity,
+    Ref,
+    Subject,
+    SubjectKind,
+    TrustLevel,
+)
 from controller.executors.credentials import Given
+from controller.gates.enquiries import Away, NotVouched, Vouched, Vouching
 from controller.loops import obtaining
 from controller.loops.obtaining import Obtaining, ProviderAway
 from controller.providers.protocol import GROUP, Answer, Refused, Request, Secret, Session, Unavailable
@@ -27,7 +37,7 @@ from tests.integration.dispatch.world import World
 from tests.integration.store.test_cleanups import running
 from tests.integration.store.test_governors import declare
 
-ACME = Ref("acme", "CredentialProvider")
+ACME, MINT = Ref("acme", "CredentialProvider"), Ref("mint", "CredentialProvider")
 
 
 class Acme:
@@ -49,10 +59,20 @@ class Acme:
         return None
 
 
+class Mint(Acme):
+    """One that can make less of what it gave, and shows what it made it of."""
+
+    made_of: ClassVar[list[Session]] = []
+
+    async def downscope(self, request: Request, session: Session) -> Answer:
+        self.made_of.append(session)
+        return await self.resolve(request)
+
+
 @pytest.fixture(autouse=True)
 def acme() -> None:
     """As if nobody had ever asked it."""
-    Acme.answers, Acme.asked, Acme.revoked = [], [], []
+    Acme.answers, Acme.asked, Acme.revoked, Mint.made_of = [], [], [], []
 
 
 @pytest.fixture
@@ -66,25 +86,28 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def world(store: Store) -> World:
     world = World(store)
     declare(world, "CredentialProvider", "acme", {"plugin": {"type": "acme"}})
+    declare(world, "CredentialProvider", "mint", {"plugin": {"type": "mint"}})
+    declare(world, "CredentialProvider", "nope", {"plugin": {"type": "nope"}})
     return world
 
 
 @pytest.fixture
 def giver(store: Store) -> Obtaining:
-    point = EntryPoint("acme", f"{__name__}:Acme", GROUP)
+    points = [EntryPoint(name.lower(), f"{__name__}:{name}", GROUP) for name in ("Acme", "Mint")]
 
     def make() -> Any:
-        return providers(Registry([point]), around(SystemClock(), allowed=Allowed(), environment={}))
+        return providers(Registry(points), around(SystemClock(), allowed=Allowed(), environment={}))
 
     return Obtaining(store, make, SystemClock())
 
 
-async def given(giver: Obtaining, world: World, *deliveries: Delivery) -> Any:
+async def given(giver: Obtaining, world: World, *deliveries: Delivery, who: Identity | None = None) -> Any:
     """What a run with these deliveries is given."""
     if not world.live():
         running(world)
     [run] = world.live()
-    grant = Grant(digest="", credentials=CredentialPolicy(deliver=deliveries, max_lifetime=timedelta(minutes=5)))
+    policy = CredentialPolicy(deliver=deliveries, max_lifetime=timedelta(minutes=5))
+    grant = Grant(digest="", identity=who, credentials=policy)
     return await giver.for_run(msgspec.structs.replace(run, grant=grant))
 
 
@@ -128,6 +151,8 @@ async def test_a_provider_that_is_away_is_asked_again_for_a_while(
     monkeypatch.setattr(obtaining, "_PAUSE_S", 0.01)
     Acme.answers += [Unavailable("busy"), Session(credentials={"token": Secret("hush")})]
     assert await given(giver, world, Delivery("t", ACME, env="TOKEN")) == [Given("t", b"hush", env="TOKEN")]
+    Acme.answers.append(Unavailable("come back tomorrow", timedelta(hours=1)))
+    assert "tomorrow" in await given(giver, world, Delivery("t", ACME, env="TOKEN"))
     monkeypatch.setattr(obtaining, "_PATIENCE", timedelta(0))
     Acme.answers.append(Unavailable("busy"))
     assert "busy" in await given(giver, world, Delivery("t", ACME, env="TOKEN"))
@@ -162,3 +187,105 @@ async def test_a_key_that_signs_is_the_only_one_of_its_provider(giver: Obtaining
         await giver.key(ACME, "default")
     with pytest.raises(ProviderAway):
         await giver.key(ACME, "default")
+
+
+# In the name of an identity
+
+
+LEDGER = Identity(Subject(SubjectKind.Service, "ledger"), ACME, ("read", "write"), TrustLevel.Supervised)
+HALF = msgspec.structs.replace(LEDGER, provider=MINT, scopes=("read",), narrowed_from=("read", "write"))
+
+
+def session(*scopes: str, token: str = "hush", **fields: Any) -> Session:
+    """What a provider of an identity answers."""
+    return Session(credentials={"token": Secret(token)}, scopes=scopes, **fields)
+
+
+def vouching(who: Identity = LEDGER) -> Vouching:
+    """The question of a gate."""
+    return Vouching(of="CredentialProvider default/x", namespace="default", job="job", identity=who)
+
+
+async def test_a_credential_comes_from_the_provider_of_the_identity(giver: Obtaining, world: World) -> None:
+    """With no more scopes than the run has, and as nobody else."""
+    Acme.answers += [session("write"), session("read", "write"), session("write", principal="somebody")]
+    assert await given(giver, world, Delivery("t", None, None, ("write", "pay"), env="TOKEN"), who=LEDGER)
+    assert await given(giver, world, Delivery("t", ACME, env="TOKEN"), who=LEDGER)
+    assert [(one.identity, one.scopes) for one in Acme.asked] == [(LEDGER, ("write",)), (LEDGER, ("read", "write"))]
+    assert "somebody" in await given(giver, world, Delivery("t", None, None, ("write",), env="TOKEN"), who=LEDGER)
+
+
+async def test_another_provider_is_nobodys_identity(giver: Obtaining, world: World) -> None:
+    """Its answer has to fit none."""
+    Acme.answers.append(session("pay", principal="somebody"))
+    who = msgspec.structs.replace(LEDGER, provider=MINT)
+    assert await given(giver, world, Delivery("t", ACME, None, ("pay",), env="TOKEN"), who=who)
+    assert [one.identity for one in Acme.asked] == [None]
+
+
+async def test_a_credential_of_somebody_who_was_narrowed_is_narrowed(
+    giver: Obtaining, world: World, store: Store
+) -> None:
+    """Out of a live one of what the parent had, which the run never sees; both are given back when it has ended. Case S205."""
+    Acme.answers += [session("read", "write", token="wide", lease="1"), session("read", token="half", lease="2")]
+    found = await given(giver, world, Delivery("t", None, "token", ("read", "write"), env="TOKEN"), who=HALF)
+    assert found == [Given("t", b"half", env="TOKEN")]
+    assert [one.scopes for one in Acme.asked] == [("read", "write"), ("read",)]
+    [made_of] = Mint.made_of
+    assert made_of.credentials == {"token": Secret("wide")}
+    [run] = [one.name for one in world.runs()]
+    assert [one.handle for one in await store.read(lambda tx: cleanups.of_run(tx, run))] == [b"1", b"2"]
+
+
+async def test_a_wider_credential_is_not_given_where_none_can_be_narrowed(giver: Obtaining, world: World) -> None:
+    """A provider that cannot, one that lies, one that says no."""
+    who = msgspec.structs.replace(HALF, provider=ACME)
+    Acme.answers.append(session("read", "write"))
+    assert "cannot make less" in await given(giver, world, Delivery("t", env="TOKEN"), who=who)
+    Acme.answers += [session("read", "write"), session("read", "write")]
+    assert "nobody asked for" in await given(giver, world, Delivery("t", env="TOKEN"), who=HALF)
+    Acme.answers += [session("read", "write"), Refused("not today")]
+    assert "not today" in await given(giver, world, Delivery("t", env="TOKEN"), who=HALF)
+
+
+async def test_a_run_is_not_given_credentials_of_a_level_below_its_own(giver: Obtaining, world: World) -> None:
+    """It was let in for more than its provider vouches for by now."""
+    Acme.answers.append(session("read", "write", level=TrustLevel.Restricted))
+    found = await given(giver, world, Delivery("t", env="TOKEN"), who=LEDGER)
+    assert "vouches for Restricted now, and the run was opened as Supervised" in found
+
+
+async def test_a_provider_vouches_for_what_was_asked(giver: Obtaining, world: World) -> None:
+    """And what it gave on the way is given back at once: nobody uses it."""
+    assert world
+    Acme.answers.append(session("read", principal="ledger", level=TrustLevel.Restricted, lease="lease-1"))
+    assert await giver.vouch(vouching()) == Vouched("ledger", TrustLevel.Restricted, ("read",))
+    assert [(one.job, one.run, one.identity, one.scopes) for one in Acme.asked] == [("job", "", LEDGER, LEDGER.scopes)]
+    assert Acme.revoked == ["lease-1"]
+
+
+async def test_who_was_narrowed_is_vouched_for_by_narrowing(giver: Obtaining, world: World) -> None:
+    """The same that its credentials will be made by; a higher level than what it was made from is refused. Case S100."""
+    assert world
+    Acme.answers += [session("read", "write", lease="1"), session("read", level=TrustLevel.Restricted, lease="2")]
+    assert await giver.vouch(vouching(HALF)) == Vouched(None, TrustLevel.Restricted, ("read",))
+    assert Acme.revoked == ["2", "1"]
+    Acme.answers += [session("read", "write"), session("read", level=TrustLevel.Autonomous)]
+    found = await giver.vouch(vouching(HALF))
+    assert isinstance(found, NotVouched)
+    assert "Autonomous, above Supervised" in found.message
+
+
+async def test_a_provider_that_does_not_vouch_says_why(giver: Obtaining, world: World) -> None:
+    """A no, one that is not loaded, one that nobody declares: all final. An outage is none of them."""
+    assert world
+    Acme.answers += [Refused("no such user"), Unavailable("busy", timedelta(seconds=7))]
+    found = await giver.vouch(vouching())
+    assert isinstance(found, NotVouched)
+    assert "no such user" in found.message
+    assert await giver.vouch(vouching()) == Away("CredentialProvider default/acme: busy", timedelta(seconds=7))
+    for name, words in (("nope", "not loaded"), ("gone", "there is no CredentialProvider")):
+        missing = msgspec.structs.replace(LEDGER, provider=Ref(name, "CredentialProvider"))
+        found = await giver.vouch(vouching(missing))
+        assert isinstance(found, NotVouched)
+        assert words in found.message

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
 
 from controller.base.references import Unreadable
@@ -82,7 +83,31 @@ class TestExec(ProviderConformance):
         return self._made("while :; do /bin/sleep 1000; done")
 
     def misconfigured(self) -> list[Callable[[], object]]:
-        return [lambda: ExecCredential({"command": "relative"}, surroundings())]
+        ours = {"command": "/bin/true", "env": [{"name": "JOBWARDEN_SCOPES", "value": "all"}]}
+        return [
+            lambda: ExecCredential({"command": "relative"}, surroundings()),
+            lambda: ExecCredential(ours, surroundings()),
+        ]
+
+
+ISSUER = """
+scopes=${JOBWARDEN_SCOPES-read write}
+for one in $scopes; do
+  case " ${JOBWARDEN_SUBJECT_TOKEN-read write} " in
+    *" $one "*|*"+$one "*) ;;
+    *) printf '{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "metadata": {"annotations": {"jobwarden.dev/refused": "there is no %s"}}}' "$one"; exit ;;
+  esac
+done
+printf '{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "metadata": {"annotations": {"jobwarden.dev/scopes": "%s"}}, ' "$scopes"
+printf '"status": {"token": "%s+%s "}}' "$KEY" "$scopes"
+"""
+
+
+class TestExecWithScopes(TestExec):
+    """A program that knows scopes; its tokens tell theirs."""
+
+    async def subject(self) -> Subject:
+        return msgspec.structs.replace(self._made(ISSUER), scopes=("read", "write"))
 
 
 class Kept:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from controller.domain.trust import TrustLevel
 from controller.providers import programs
 from controller.providers.calling import Caller
 from controller.providers.exec_credential import ExecCredential
@@ -66,7 +67,14 @@ async def test_it_sees_what_it_is_given_and_nothing_else(monkeypatch: pytest.Mon
         answer = await Caller(ExecCredential(config, around), around, timedelta(seconds=60)).resolve(request())
     assert isinstance(answer, Session), answer
     names, folder, stdin, held, info, key = json.loads(answer.credentials["token"].reveal())
-    assert set(names) - {"LC_CTYPE"} == {"JOBWARDEN_PROVIDER_CALL", "KEY", "KUBERNETES_EXEC_INFO", "REGION"}
+    assert set(names) - {"LC_CTYPE"} == {
+        "JOBWARDEN_LIFETIME",
+        "JOBWARDEN_PRINCIPAL",
+        "JOBWARDEN_PROVIDER_CALL",
+        "KEY",
+        "KUBERNETES_EXEC_INFO",
+        "REGION",
+    }
     assert (folder, stdin, held, key) == ("/", "", [0, 1, 2], CANARY)
     assert json.loads(info) == {**GOOD, "spec": {"interactive": False}}
 
@@ -120,11 +128,47 @@ async def test_a_program_that_cannot_be_started_is_a_refusal() -> None:
         assert why in answer.message
 
 
-async def test_scopes_are_refused_before_anything_runs(tmp_path: Path) -> None:
-    """The shape has no place for them."""
-    answer = await provider(f": > {tmp_path}/ran").resolve(request("payments"))
+def annotated(token: str, **said: str) -> str:
+    """A script that prints a token, and what is not in the shape; the shell expands both."""
+    annotations = {f"jobwarden.dev/{name.replace('_', '-')}": text for name, text in said.items()}
+    shape = {**GOOD, "metadata": {"annotations": annotations}, "status": {"token": token}}
+    return f"cat <<END\n{json.dumps(shape)}\nEND\n"
+
+
+async def test_it_is_told_what_is_asked_for_and_says_what_it_gives() -> None:
+    """Scopes, principal and level of the credential; what less is to be made of is shown to it, live."""
+    script = "PATH=/usr/bin:/bin\n" + annotated(
+        "$JOBWARDEN_SUBJECT_TOKEN+$JOBWARDEN_SCOPES",
+        scopes="$JOBWARDEN_SCOPES",
+        principal="$JOBWARDEN_PRINCIPAL",
+        trust_level="Restricted",
+    )
+    asked = provider(script)
+    wide = await asked.resolve(request("read", "write"))
+    assert isinstance(wide, Session), wide
+    assert (wide.scopes, wide.principal, wide.level) == (("read", "write"), "svc", TrustLevel.Restricted)
+    half = await asked.downscope(request("write"), wide)
+    assert isinstance(half, Session), half
+    assert half.scopes == ("write",)
+    assert half.credentials == {"token": Secret("+read write+write")}
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        (annotated(CANARY), "does not say which of the scopes payments"),
+        (annotated(CANARY, scopes="payments admin"), "granted admin, which nobody asked for"),
+        (annotated(CANARY, scopes="payments", principal="somebody"), "answered for 'somebody'"),
+        (annotated(CANARY, scopes="payments", trust_level="Superhuman"), "none of Untrusted"),
+        (annotated(CANARY, refused="no payments on Sundays"), "no payments on Sundays"),
+    ],
+)
+async def test_scopes_that_it_does_not_speak_of_are_not_had(script: str, why: str) -> None:
+    """Nor those that nobody asked for, nor another principal; and it may say no, in words for people."""
+    answer = await provider(f"PATH=/usr/bin:/bin\n{script}").resolve(request("payments"))
     assert isinstance(answer, Refused)
-    assert not (tmp_path / "ran").exists()
+    assert why in answer.message
+    assert CANARY not in answer.message
 
 
 def _alive(path: Path) -> list[int]:
@@ -181,6 +225,7 @@ async def test_a_cancelled_caller_leaves_no_process(tmp_path: Path) -> None:
 
 CONTROLLER = """
 import asyncio, sys
+from controller.domain.trust import TrustLevel
 from controller.providers import programs
 asyncio.run(programs.run(("/bin/sh", "-c", sys.argv[1]), {}, most=1000))
 """

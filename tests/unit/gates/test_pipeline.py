@@ -12,8 +12,19 @@ from controller.domain.reasons import Reason
 from controller.domain.records import Approval
 from controller.domain.records import Decision as Vote
 from controller.domain.states import ApprovalState
-from controller.domain.trust import Authorization, Contract, Decision, Detail, Enforcement, Rule, TrustLevel
-from controller.gates.facts import Escalated, Granted, Refused, Withheld
+from controller.domain.trust import (
+    Authorization,
+    Contract,
+    CredentialPolicy,
+    Decision,
+    Delivery,
+    Detail,
+    Enforcement,
+    Rule,
+    TrustLevel,
+)
+from controller.gates.enquiries import Vouched
+from controller.gates.facts import Escalated, Granted, Refused, Unanswered, Withheld
 from controller.gates.pipeline import decide
 from tests.unit.gates import world
 
@@ -74,6 +85,27 @@ def test_a_warning_is_kept_and_the_run_goes_on() -> None:
     answer = decide(world.facts(governed(contracts=(("c", lenient),))))
     assert isinstance(answer, Granted)
     assert answer.grant.outcomes[-1].decision is Decision.Warn
+
+
+def test_nothing_is_decided_before_a_provider_has_answered() -> None:
+    """Then the contract is judged against what it said."""
+    strict = Contract(required=TrustLevel.Supervised)
+    facts = world.facts(governed(identity=world.identity(provider=world.ISSUER), contracts=(("c", strict),)))
+    asked = decide(facts)
+    assert isinstance(asked, Unanswered)
+    assert asked.message == "CredentialProvider default/issuer is asked whether it vouches for reporter"
+    found = {asked.enquiries[0].key: Vouched(level=TrustLevel.Restricted)}
+    answer = decide(msgspec.structs.replace(facts, found=found))
+    assert isinstance(answer, Refused)
+    assert answer.reason == Reason.TrustInsufficient
+
+
+def test_a_credential_that_nobody_can_give_refuses() -> None:
+    """Before the run is opened."""
+    answer = decide(world.facts(governed(credentials=CredentialPolicy(deliver=(Delivery("token", env="TOKEN"),)))))
+    assert isinstance(answer, Refused)
+    assert [one.gate for one in answer.grant.outcomes] == ["Identity", "Credentials"]
+    assert answer.reason == Reason.CredentialRefused
 
 
 def test_people_are_asked_about_exactly_this() -> None:

@@ -19,15 +19,19 @@ from controller.domain.trust import (
     Identity,
     NetworkMode,
     Profile,
+    Ref,
     Subject,
     SubjectKind,
     TrustLevel,
 )
+from controller.gates.enquiries import Finding, NoAnswer, NotVouched, Vouched
 from controller.gates.facts import Parent, TrustFacts
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 LEVELS = st.sampled_from(list(TrustLevel))
 HOSTS = st.sampled_from(["a.example", "b.example", "x.a.example", "*.a.example", "a.example:443", "*.x.a.example"])
+SCOPES = st.lists(st.sampled_from(["read", "write", "pay", "audit"]), unique=True, max_size=4).map(tuple)
+ISSUER = Ref("issuer", "CredentialProvider")
 PATHS = st.sampled_from(["/data", "/data/in", "/data/in/deep", "/srv", "/"])
 
 
@@ -63,12 +67,31 @@ def facts(governed: Governed | None = None, **fields: Any) -> TrustFacts:
     return TrustFacts(**{**plain, **fields})
 
 
-def parent(children: Children, who: Identity | None = None, job: str = "parent") -> Parent:
+def parent(
+    children: Children, who: Identity | None = None, job: str = "parent", child_scopes: tuple[str, ...] = ()
+) -> Parent:
     """A run that triggered this one, and what its job gives to children."""
-    return Parent(f"{job}-1", job, Grant(digest="", identity=who, credentials=CredentialPolicy(children=children)))
+    policy = CredentialPolicy(children=children, child_scopes=child_scopes)
+    return Parent(f"{job}-1", job, Grant(digest="", identity=who, credentials=policy))
 
 
-identities = st.builds(identity, level=LEVELS, principal=st.sampled_from(["a", "b"]))
+identities = st.builds(
+    identity,
+    level=LEVELS,
+    principal=st.sampled_from(["a", "b"]),
+    scopes=SCOPES,
+    provider=st.none() | st.sampled_from([ISSUER, Ref("other", "ClusterCredentialProvider")]),
+)
+findings: st.SearchStrategy[Finding] = st.one_of(
+    st.builds(
+        Vouched,
+        principal=st.none() | st.sampled_from(["a", "b"]),
+        level=st.none() | LEVELS,
+        scopes=st.none() | SCOPES,
+    ),
+    st.builds(NotVouched, st.just("no")),
+    st.builds(NoAnswer, st.just("nobody is there")),
+)
 boxes = st.builds(
     Box,
     enforcement=st.sampled_from([Enforcement.Warn, Enforcement.Block]),
