@@ -55,6 +55,7 @@ from controller.loops.retention import RetentionLoop
 from controller.loops.sources import SourceLoop
 from controller.loops.status import StatusLoop
 from controller.notifications.send import Sender
+from controller.providers import programs
 from controller.providers.instances import Instances
 from controller.providers.registry import Registry
 from controller.reconcile.desired import Desired
@@ -141,6 +142,7 @@ class _Controller:
         self._status = self._make_status()
         try:
             await self._recover()
+            await self._end_programs()
             await self._credentials.once()
             self._sources = self._make_sources()
             self._control = self._make_control()
@@ -410,6 +412,12 @@ class _Controller:
         taken = await self._store.write(start_up)
         await self._store.write(partial(serving.disown, mine=[source.name for source in self._plan.sources]))
         await self._resolve(taken.runs)
+
+    async def _end_programs(self) -> None:
+        """End what providers of a controller that was killed had started: nobody reads what it prints, and it may hold a credential."""
+        ended = await asyncio.to_thread(programs.end_orphans)
+        if ended:
+            event(_log, "programs that providers of a dead controller had left were ended", processes=ended)
 
     def _adopt(self, taken: Sequence[OpenRun]) -> None:
         self._supervisor.start("orphans", self._resolve(taken))
