@@ -17,7 +17,6 @@ FIELDS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
             "gateway": _AGENTS,
             "gatewayRef": _AGENTS,
         },
-        "/spec/env/*/valueFrom": {"credentialRef": _CREDENTIALS},
         "/spec/identity": {"providerRef": _CREDENTIALS, "attestation": _CREDENTIALS},
         "/spec/credentialPolicy": _DELIVERY,
         "/spec/trustContract": _ENFORCED,

@@ -100,7 +100,7 @@ def _lives(mark: str) -> bool:
 def _numbering(pid: int) -> str:
     """Where its number counts: a controller in a container names itself by a number that is somebody else's here. Source: pid_namespaces(7)."""
     try:
-        return os.readlink(f"/proc/{pid}/ns/pid")
+        return str(Path(f"/proc/{pid}/ns/pid").readlink())
     except OSError:
         return ""
 

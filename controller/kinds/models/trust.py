@@ -12,7 +12,6 @@ from controller.kinds.models.base import (
     Name,
     Rule,
     at_most_one,
-    exactly_one,
     list_of,
 )
 from controller.kinds.models.credential_provider import CredentialKey, CredentialProviderRef
@@ -113,11 +112,11 @@ class InlineIdentity(Model):
 
 
 class Delivery(Model):
-    """One credential for each run."""
+    """One credential for each run. With neither `env` nor `file` a job takes it by `env.valueFrom.credentialRef`."""
 
-    unions: ClassVar[tuple[Rule, ...]] = (exactly_one("env", "file"),)
+    unions: ClassVar[tuple[Rule, ...]] = (at_most_one("env", "file"),)
 
-    name: Name = Field(description="What it is called in messages.")
+    name: Name = Field(description="What it is called in messages, and by `env.valueFrom.credentialRef` of a job.")
     provider_ref: CredentialProviderRef = Field(description="Where it comes from.")
     key: CredentialKey | None = Field(
         None, description="Which credential of the provider; may be left out where it has one alone."
