@@ -12,8 +12,8 @@ import msgspec
 from controller.base import ids
 from controller.dispatch import trust
 from controller.dispatch.finish import stretch
+from controller.dispatch.knowledge import Asked, Knowledge, wait_key
 from controller.dispatch.trust import Trust
-from controller.domain.abilities import Abilities
 from controller.domain.job import NotificationEvent
 from controller.domain.reasons import Reason
 from controller.domain.records import Approval, Dispatch, Job, OutboxItem, Run
@@ -21,11 +21,11 @@ from controller.domain.states import ApprovalState, Cause, DispatchState, RunSta
 from controller.domain.story import StoryEvent, StoryKind
 from controller.domain.trust import Grant
 from controller.finalise import parameters, tell
-from controller.gates.facts import Escalated, Granted, Refused, Withheld
+from controller.gates.facts import Escalated, Granted, Refused, Unanswered, Withheld
 from controller.guards import chain
 from controller.guards.verdicts import Allow, Ask, Defer, Miss, Replace, Skip, Verdict
-from controller.store import approvals, dispatches, governors, jobs, outbox, pools, runs
-from controller.store.governors import WAIT_KEY, Registry
+from controller.store import approvals, dispatches, jobs, outbox, pools, runs
+from controller.store.governors import WAIT_KEY
 from controller.store.runs import NewRun, OpenRun
 from controller.store.store import Tx
 from controller.store.world import Board, goes_first
@@ -38,10 +38,14 @@ KEY_LIFETIME = timedelta(days=7)
 _NO_JOBS: Mapping[int, Job] = {}
 _CONFLICT_PAUSE = timedelta(milliseconds=200)
 _WITHHELD_PAUSE = timedelta(minutes=1)
+_ANSWER_PAUSE = timedelta(seconds=30)
+"""Whoever asked wakes the dispatch with the answer; after this somebody else asks, as that one may have died."""
 
 
 class Judged(msgspec.Struct, frozen=True):
-    """What became of the batch. `denied` are recorded and will not run; `touched` are its jobs; `cancels`: somebody's open runs are to be ended."""
+    """What became of the batch. `denied` are recorded and will not run; `touched` are its jobs; `cancels`: somebody's open runs are to be ended; `asked` is
+    what somebody outside has to say first.
+    """
 
     looked_at: int
     opened: tuple[OpenRun, ...] = ()
@@ -49,6 +53,7 @@ class Judged(msgspec.Struct, frozen=True):
     news: tuple[StoryEvent, ...] = ()
     touched: tuple[int, ...] = ()
     cancels: bool = False
+    asked: tuple[Asked, ...] = ()
 
 
 def judge(
@@ -59,11 +64,10 @@ def judge(
     most: int,
     new_id: NewId,
     known: Mapping[int, Job] = _NO_JOBS,
-    registry: Registry | None = None,
-    abilities: Callable[[], Abilities] = Abilities,
+    knowledge: Knowledge | None = None,
 ) -> Judged:
-    """Judge at most `most` dispatches and carry the verdicts out. `known` are jobs that this transaction has read and locked already; `registry`
-    remembers the documents of trust from one time to the next, `abilities` are those of this host.
+    """Judge at most `most` dispatches and carry the verdicts out. `known` are jobs that this transaction has read and locked already; without `knowledge`
+    nothing is known beside the database.
 
     Shape: `opened` are committed when the transaction is; start them only then. Errors: StoreUnavailable.
     """
@@ -72,8 +76,7 @@ def judge(
         return Judged(0)
     batch = _with_jobs(tx, due, known)
     board = Board(tx, now, batch)
-    documents = registry.current(tx) if registry is not None else governors.read(tx)
-    gates = Trust(tx, now, batch, documents, abilities)
+    gates = Trust(tx, now, batch, knowledge or Knowledge())
     bench = _Bench(tx, now, owner, host, new_id, gates)
     for dispatch, job in batch:
         bench.carry_out(chain.judge(board.facts(dispatch, job, gates.digest(job))), dispatch, job, board)
@@ -101,7 +104,8 @@ class _Bench:
         self._dispatches: dict[str, Dispatch] = {}
         self._deferrals: list[dispatches.Deferral] = []
         self._ends: list[dispatches.End] = []
-        self._asked: list[Approval] = []
+        self._approvals: list[Approval] = []
+        self._enquiries: list[Asked] = []
         self._missed: list[int] = []
         self._told: list[OutboxItem] = []
         self._news: list[StoryEvent] = []
@@ -151,8 +155,8 @@ class _Bench:
         dispatches.defer(self._tx, self._deferrals, self._now)
         dispatches.end(self._tx, self._ends, self._now)
         jobs.unhealthy(self._tx, self._missed)
-        approvals.ask(self._tx, self._asked)
-        dispatches.await_approval(self._tx, self._asked, self._now)
+        approvals.ask(self._tx, self._approvals)
+        dispatches.await_approval(self._tx, self._approvals, self._now)
         outbox.enqueue(self._tx, self._told)
         return Judged(
             looked_at,
@@ -161,6 +165,7 @@ class _Bench:
             tuple(self._news),
             tuple(self._touched),
             self._cancels,
+            tuple(self._enquiries),
         )
 
     def _pass(self, dispatch: Dispatch, job: Job, board: Board) -> None:
@@ -178,6 +183,10 @@ class _Bench:
                 board.asked(job)
             case Withheld(reason, message):
                 self._defer(dispatch, Reason(reason), message, self._now + _WITHHELD_PAUSE, (WAIT_KEY,))
+            case Unanswered(enquiries) as unanswered:
+                self._enquiries += [Asked(dispatch.id, one) for one in enquiries]
+                waits = (wait_key(dispatch.id),)
+                self._defer(dispatch, Reason.AwaitingAnswer, unanswered.message, self._now + _ANSWER_PAUSE, waits)
 
     def _deny(self, dispatch: Dispatch, job: Job, refused: Refused) -> None:
         opened = run_of(dispatch, job, self._now, self._owner, self._host)
@@ -258,7 +267,7 @@ class _Bench:
 
     def _ask(self, approval: Approval, dispatch: Dispatch, job: Job) -> None:
         message = approval.message
-        self._asked.append(approval)
+        self._approvals.append(approval)
         if job.spec.notifications:
             notice = msgspec.structs.replace(
                 tell.of_dispatch(

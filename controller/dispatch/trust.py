@@ -9,8 +9,9 @@ from datetime import datetime
 import msgspec
 
 from controller.base import ids
-from controller.domain.abilities import Abilities, confines
-from controller.domain.governors import Governors, governing
+from controller.dispatch.knowledge import Knowledge
+from controller.domain.abilities import confines
+from controller.domain.governors import governing
 from controller.domain.job import NotificationEvent
 from controller.domain.records import Approval, Dispatch, Job, LastRun, OutboxItem, Run
 from controller.domain.states import ApprovalState, Cause, RunState
@@ -32,12 +33,12 @@ class Trust:
         tx: Tx,
         now: datetime,
         batch: Sequence[tuple[Dispatch, Job]],
-        governors: Governors,
-        abilities: Callable[[], Abilities],
+        knowledge: Knowledge,
     ) -> None:
-        """`abilities` of this host are asked for only where a contract wants something of it."""
+        """The abilities of this host are asked for only where a contract wants something of it."""
         self._now = now
-        self._abilities = abilities
+        self._knowledge = knowledge
+        governors = knowledge.registry.current(tx)
         self._governed = {job.id: governing(job.spec.trust, job.namespace, job.labels, governors) for _, job in batch}
         looked_at = [(dispatch, job) for dispatch, job in batch if self._governed[job.id] is not None]
         self._testimony = (
@@ -57,8 +58,9 @@ class Trust:
         if governed is None or self._testimony is None:
             return None
         boxed = any(confines(one.box) for _, one in governed.contracts)
-        abilities = self._abilities() if boxed else None
-        return pipeline.decide(self._testimony.facts(dispatch, job, governed, self._now, abilities))
+        abilities = self._knowledge.abilities() if boxed else None
+        found = self._knowledge.found(dispatch.id)
+        return pipeline.decide(self._testimony.facts(dispatch, job, governed, self._now, abilities, found))
 
 
 def denied(run: Run, refused: Refused, now: datetime) -> Run:

@@ -11,10 +11,13 @@ from controller.domain.governors import Governed
 from controller.domain.job import ExecTarget, JobSpec, PodTarget, ShellTarget
 from controller.domain.records import Dispatch, Job
 from controller.domain.trust import decode_grant
+from controller.gates.enquiries import Finding
 from controller.gates.facts import Origin, Parent, TrustFacts
 from controller.store import approvals
 from controller.store.schema import runs, sources
 from controller.store.store import Tx
+
+_NOTHING: Mapping[str, Finding] = {}
 
 
 class Testimony:
@@ -27,9 +30,15 @@ class Testimony:
         self._answers = approvals.get(tx, {one.escalation for one in batch if one.escalation is not None})
 
     def facts(
-        self, dispatch: Dispatch, job: Job, governed: Governed, now: datetime, abilities: Abilities | None = None
+        self,
+        dispatch: Dispatch,
+        job: Job,
+        governed: Governed,
+        now: datetime,
+        abilities: Abilities | None = None,
+        found: Mapping[str, Finding] = _NOTHING,
     ) -> TrustFacts:
-        """The world as the gates see it for this dispatch."""
+        """The world as the gates see it for this dispatch; `found` is what others outside have said about it."""
         schedule = job.spec.schedule
         return TrustFacts(
             now=now,
@@ -45,6 +54,7 @@ class Testimony:
             parents=self._those_of(dispatch),
             origin=self._origins.get(job.source, Origin(job.source)),
             escalation=self._answers.get(dispatch.escalation) if dispatch.escalation is not None else None,
+            found=found,
         )
 
     def _those_of(self, dispatch: Dispatch) -> tuple[Parent, ...]:
