@@ -80,7 +80,10 @@ class Launcher:
 
     def _arrange(self, run: Run, spec: JobSpec, given: Sequence[Given]) -> Arranged | Refused:
         """What is given, by where it goes; with files also the variable that names their folder."""
-        arranged = credentials.arrange(given) if given else credentials.NOTHING
+        taken = _taken(spec.env, given)
+        if isinstance(taken, Refused):
+            return taken
+        arranged = credentials.arrange(taken) if taken else credentials.NOTHING
         if isinstance(arranged, Refused):
             return arranged
         if isinstance(spec.target, PodTarget) and (arranged.env or arranged.files):
@@ -160,8 +163,28 @@ def _pod(
 
 
 def _ours(variables: Iterable[EnvVar]) -> list[EnvVar]:
-    """Those that the controller resolves; keys of Secrets and ConfigMaps are for Kubernetes."""
-    return [one for one in variables if one.secret_key_ref is None and one.config_map_key_ref is None]
+    """Those that the controller looks up; keys of Secrets and ConfigMaps are for Kubernetes, credentials come by themselves."""
+    return [
+        one
+        for one in variables
+        if one.secret_key_ref is None and one.config_map_key_ref is None and one.credential_ref is None
+    ]
+
+
+def _taken(variables: Iterable[EnvVar], given: Sequence[Given]) -> list[Given] | Refused:
+    """All that is given, and once more what variables take of it. Pure."""
+    by_name = {one.name: one for one in given}
+    found = list(given)
+    for variable in variables:
+        if variable.credential_ref is None:
+            continue
+        one = by_name.get(variable.credential_ref)
+        if one is None:
+            return Refused(
+                f"variable {variable.name} of spec.env takes the credential {variable.credential_ref!r}, which nobody delivers"
+            )
+        found.append(Given(one.name, one.value, env=variable.name))
+    return found
 
 
 def blocks(run: Run, spec: JobSpec) -> bool:

@@ -91,7 +91,10 @@ class Reason(StrEnum):
     BoxEnforced = "BoxEnforced", "Everything that its box asks for can be enforced where it runs."
     BoxNotTried = "BoxNotTried", "Whether its box can be made is found out on the host that runs it."
 
+    CredentialDelivered = "CredentialDelivered", "Its policy delivers every credential that its variables take."
+
     # trust gates: no
+    CredentialNotDelivered = "CredentialNotDelivered", "A variable takes a credential that its policy does not deliver."
     BoxNotEnforceable = "BoxNotEnforceable", "Something that its contract asks for cannot be enforced where it runs."
     TrustAboveParent = "TrustAboveParent", "It would be trusted further than the run that triggered it."
     DownscopeUnavailable = (

@@ -11,7 +11,7 @@ import msgspec
 from controller.domain.abilities import confines
 from controller.domain.reasons import Reason
 from controller.domain.trust import Decision, Detail, Grant, Identity, Outcome
-from controller.gates import authorization, box, contract, identity
+from controller.gates import authorization, box, contract, delivery, identity
 from controller.gates.facts import Answer, Escalated, Granted, Refused, TrustFacts, Withheld
 
 
@@ -36,7 +36,7 @@ class _Passage:
         self._outcomes: list[Outcome] = []
 
     def through(self) -> Answer:
-        for gate in (self._who, self._children, self._level, self._box, self._authorization):
+        for gate in (self._who, self._given, self._children, self._level, self._box, self._authorization):
             answer = gate()
             if answer is not None:
                 return answer
@@ -45,6 +45,12 @@ class _Passage:
     def _who(self) -> Answer | None:
         self._identity, outcome = identity.resolve(self._facts)
         return self._note(outcome)
+
+    def _given(self) -> Answer | None:
+        """A run that takes nothing of its policy by name passes in silence."""
+        spec = self._facts.spec
+        outcome = delivery.possible(self._facts.governed.credentials, spec) if spec is not None else None
+        return self._note(outcome) if outcome is not None else None
 
     def _children(self) -> Answer | None:
         left = identity.hand_down(self._facts, self._identity)

@@ -31,7 +31,7 @@ SEED = int(os.environ.get("JOBWARDEN_TEST_SEED", str(random.SystemRandom().randr
 
 # Plain, coded, split over lines, on both streams; and something for the next job.
 PRINT = """
-printf '%s\\n' "$TOKEN" "$MADE"; cat "$CREDENTIALS_DIRECTORY/deep/key"; echo
+printf '%s\\n' "$TOKEN" "$MADE" "$TAKEN"; cat "$CREDENTIALS_DIRECTORY/deep/key"; echo
 printf %s "$TOKEN" | base64 -w 0; echo; base64 "$CREDENTIALS_DIRECTORY/deep/key"; printf %s "$MADE" | fold -w 20; echo
 printf 'user:%s' "$MADE" | base64 >&2; echo "token=$TOKEN" > "$JOBWARDEN_OUTPUT"
 """
@@ -91,6 +91,7 @@ class Company:
     def job(self, name: str, then: str, **spec: Any) -> Document:
         """A job that says that it runs, prints what it was given, and goes on."""
         given = {"credentialPolicyRef": {"name": "all"}, "trustContract": {"evidence": {"level": "Full"}}}
+        given["env"] = [{"name": "TAKEN", "valueFrom": {"credentialRef": {"name": "key"}}}]
         history = {"succeeded": 10_000, "failed": 10_000}
         return job(name, marking(self.warden.work, PRINT + then), history=history, **(given | spec))
 
