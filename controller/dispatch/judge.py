@@ -11,6 +11,7 @@ import msgspec
 
 from controller.base import ids
 from controller.dispatch import trust
+from controller.dispatch.asking import approval_for, escalation_for
 from controller.dispatch.finish import stretch
 from controller.dispatch.knowledge import Asked, Knowledge, wait_key
 from controller.dispatch.trust import Trust
@@ -179,7 +180,7 @@ class _Bench:
                 self._deny(dispatch, job, refused)
                 board.left(dispatch, job)
             case Escalated() as asked:
-                self._ask(trust.question(dispatch, job, asked, self._now), dispatch, job)
+                self._ask(escalation_for(dispatch, job, asked, self._now), dispatch, job)
                 board.asked(job)
             case Withheld(reason, message):
                 self._defer(dispatch, Reason(reason), message, self._now + _WITHHELD_PAUSE, (WAIT_KEY,))
@@ -354,33 +355,4 @@ def run_of(dispatch: Dispatch, job: Job, now: datetime, owner: str, host: str) -
         actor=dispatch.actor,
         owner=owner,
         host=host,
-    )
-
-
-def approval_for(dispatch: Dispatch, job: Job, message: str, now: datetime, digest: str) -> Approval:
-    """The question about a dispatch: bound to `digest`, open until its timeout or the dispatch's own deadline. Pure."""
-    policy = job.spec.approval
-    expires_at = now + policy.timeout
-    schedule = job.spec.schedule
-    if dispatch.cause is Cause.Schedule and schedule is not None and schedule.starting_deadline is not None:
-        expires_at = min(expires_at, dispatch.scheduled_for + schedule.starting_deadline)
-    return Approval(
-        name=ids.run_name(job.name, job.uid, f"approval of {dispatch.id} asked {now.isoformat()}", dispatch.attempt),
-        namespace=job.namespace,
-        job=job.name,
-        job_id=job.id,
-        dispatch=dispatch.id,
-        gate="Approval",
-        state=ApprovalState.Pending,
-        digest=digest,
-        created_at=now,
-        expires_at=expires_at,
-        scheduled_for=dispatch.scheduled_for,
-        required=policy.approvals,
-        allow_self=policy.allow_self,
-        approvers=policy.approvers,
-        requested_by=dispatch.actor,
-        message=message,
-        parameters=dispatch.parameters,
-        on_timeout=policy.on_timeout,
     )

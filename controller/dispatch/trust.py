@@ -8,21 +8,18 @@ from datetime import datetime
 
 import msgspec
 
-from controller.base import ids
 from controller.dispatch.knowledge import Knowledge
 from controller.domain.abilities import confines
 from controller.domain.governors import governing
 from controller.domain.job import NotificationEvent
-from controller.domain.records import Approval, Dispatch, Job, LastRun, OutboxItem, Run
-from controller.domain.states import ApprovalState, Cause, RunState
+from controller.domain.records import Dispatch, Job, LastRun, OutboxItem, Run
+from controller.domain.states import RunState
 from controller.finalise import tell
 from controller.finalise.facts import JobChange
 from controller.gates import pipeline
-from controller.gates.facts import Answer, Escalated, Refused
+from controller.gates.facts import Answer, Refused
 from controller.store.grants import Testimony
 from controller.store.store import Tx
-
-ESCALATION = "Escalation"
 
 
 class Trust:
@@ -95,31 +92,3 @@ def told(job: Job, run: Run, now: datetime, new_id: Callable[[datetime], str]) -
         return ()
     notice = tell.of_run(NotificationEvent.Denied, run, job.spec.description, now, job.consecutive_errors + 1)
     return tell.items(job.spec, notice, run.name, now, new_id)
-
-
-def question(dispatch: Dispatch, job: Job, asked: Escalated, now: datetime) -> Approval:
-    """What people are asked when a policy escalates: its rule says how many, who and how long, and nobody's silence is a yes. Pure."""
-    expires_at = now + asked.rule.timeout
-    schedule = job.spec.schedule
-    if dispatch.cause is Cause.Schedule and schedule is not None and schedule.starting_deadline is not None:
-        expires_at = min(expires_at, dispatch.scheduled_for + schedule.starting_deadline)
-    return Approval(
-        name=ids.run_name(job.name, job.uid, f"escalation of {dispatch.id} asked {now.isoformat()}", dispatch.attempt),
-        namespace=job.namespace,
-        job=job.name,
-        job_id=job.id,
-        dispatch=dispatch.id,
-        gate=ESCALATION,
-        state=ApprovalState.Pending,
-        digest=asked.digest,
-        created_at=now,
-        expires_at=expires_at,
-        scheduled_for=dispatch.scheduled_for,
-        required=asked.rule.approvals,
-        allow_self=asked.rule.allow_self,
-        requested_by=dispatch.actor,
-        message=asked.message,
-        parameters=dispatch.parameters,
-        policy=asked.policy,
-        rule=asked.rule.name,
-    )

@@ -96,6 +96,7 @@ class Reason(StrEnum):
     # trust gates: no
     CredentialNotDelivered = "CredentialNotDelivered", "A variable takes a credential that its policy does not deliver."
     BoxNotEnforceable = "BoxNotEnforceable", "Something that its contract asks for cannot be enforced where it runs."
+    CostNotEnforceable = "CostNotEnforceable", "Its contract bounds what it costs, and its target does not tell."
     TrustAboveParent = "TrustAboveParent", "It would be trusted further than the run that triggered it."
     DownscopeUnavailable = (
         "DownscopeUnavailable",

@@ -35,10 +35,10 @@ def gaps(contract: Contract, spec: JobSpec, abilities: Abilities) -> tuple[str, 
 
     `abilities` are those of the host of the process that asks; a Pod does not depend on them.
     """
-    return (*_box_gaps(contract.box, spec, abilities), *_cost_gaps(contract))
+    return tuple(_gaps(contract.box, spec, abilities))
 
 
-def _box_gaps(box: Box, spec: JobSpec, abilities: Abilities) -> Iterator[str]:
+def _gaps(box: Box, spec: JobSpec, abilities: Abilities) -> Iterator[str]:
     if isinstance(spec.target, WatchdogTarget) and spec.target.job is not None:
         return  # nothing is started
     if spec.executor is ExecutorKind.Kubernetes:
@@ -72,8 +72,3 @@ def _pod_gaps(box: Box, spec: JobSpec) -> Iterator[str]:
             "the network limit of the box cannot be enforced in a Pod: nobody here knows whether the network of the cluster obeys a NetworkPolicy; run the "
             "job with the executor Local"
         )
-
-
-def _cost_gaps(contract: Contract) -> Iterator[str]:
-    if contract.max_cost is not None:
-        yield "maxCost cannot be enforced: no target of this version tells what its runs cost; take maxCost out of the contract"

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from controller.domain.abilities import Abilities
 from controller.domain.governors import Governed
-from controller.domain.job import ExecTarget, JobSpec, PodTarget, ShellTarget
+from controller.domain.job import word
 from controller.domain.records import Dispatch, Job
 from controller.domain.trust import decode_grant
 from controller.gates.enquiries import Finding
@@ -48,7 +48,7 @@ class Testimony:
             labels=job.labels,
             spec=job.spec,
             abilities=abilities,
-            target=_target(job.spec),
+            target=word(job.spec.target),
             executor=job.spec.executor,
             time_zone=schedule.time_zone if schedule is not None else "UTC",
             parents=self._those_of(dispatch),
@@ -74,15 +74,3 @@ def _origins(tx: Tx, names: Collection[str]) -> Mapping[str, Origin]:
         return {}
     query: Any = select(sources.c.name, sources.c.revision).where(sources.c.name.in_(names))
     return {row.name: Origin(row.name, row.revision) for row in tx.execute(query)}
-
-
-def _target(spec: JobSpec) -> str:
-    match spec.target:
-        case ShellTarget():
-            return "shell"
-        case ExecTarget():
-            return "exec"
-        case PodTarget():
-            return "pod"
-        case _:
-            return "watchdog"

@@ -1,14 +1,12 @@
 """What a contract asks for and cannot have is told, thing by thing."""
 
-from decimal import Decimal
-
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.domain.abilities import Abilities, Ability, confines, needs
-from controller.domain.job import ExecutorKind, JobSpec
+from controller.domain.job import ExecutorKind
 from controller.domain.trust import Box, Contract, NetworkMode, Profile
 from controller.gates.box import gaps
 from tests import builders
@@ -93,10 +91,3 @@ def test_a_template_of_somebody_elses_is_vouched_for_by_nobody() -> None:
     spec = builders.spec_of(builders.bare("pod", pod={"template": template}, executor="Kubernetes"))
     (sentence,) = gaps(Contract(box=Box(profile=Profile.Restricted)), spec, EVERYTHING)
     assert "template" in sentence
-
-
-@pytest.mark.parametrize("spec", [LOCAL, POD])
-def test_a_limit_of_costs_is_a_gap_everywhere(spec: JobSpec) -> None:
-    """No target tells what it costs."""
-    (sentence,) = gaps(Contract(max_cost=Decimal("2.50")), spec, EVERYTHING)
-    assert "maxCost" in sentence
