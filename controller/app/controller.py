@@ -54,6 +54,7 @@ from controller.loops.evidence import EvidenceLoop
 from controller.loops.lease import LEASE, LeaseLoop
 from controller.loops.obtaining import Obtaining
 from controller.loops.outbox import OutboxLoop
+from controller.loops.renewing import Renewing
 from controller.loops.retention import RetentionLoop
 from controller.loops.sources import SourceLoop
 from controller.loops.status import StatusLoop
@@ -219,6 +220,7 @@ class _Controller:
             tell=self._telling,
             on_change=self._changed,
             obtain=self._obtaining.for_run,
+            keep=Renewing(self._obtaining, self._clock, self._telling).keep,
             knowledge=Knowledge(abilities=abilities.of_this_host, found=self._enquiring.found),
             enquire=self._enquiring.ask,
         )

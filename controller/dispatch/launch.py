@@ -143,7 +143,8 @@ class Launcher:
             log_limit=self._log_limit,
             output_path=None if in_pod else output_path,
             files=given.files,
-            needles=Needles.of(secrets) if secrets else None,
+            # What is in a file may yet be replaced by something that has to be masked.
+            needles=Needles.of(secrets) or (Needles({}) if given.files else None) if secrets else None,
             pod=_pod(spec, declared, facts, arranged) if in_pod else None,
         )
 

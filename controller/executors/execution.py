@@ -171,6 +171,14 @@ class LocalExecution:
 
     # While it runs
 
+    def refresh(self, path: str, value: bytes) -> str | None:
+        """See `protocol.Refreshing`."""
+        private, needles = self._with.private, self.request.needles
+        if self._ended or private is None or path not in self.request.files or needles is None:
+            return f"there is no file {path!r} of a run that goes on"
+        needles.add(value)
+        return private.replace(self.request.run, path, value)
+
     def grown(self) -> None:
         """It is not one of those that end at once: watch its output and its time."""
         if self._ended or self._ending is not None or self._code is not None:

@@ -6,7 +6,7 @@ _CREDENTIALS = "Identities that a provider vouches for"
 _DECISION_POINTS = "Proofs and external decision points"
 _AGENTS = "Agents"
 
-_DELIVERY = dict.fromkeys(("renew", "childScopes"), _CREDENTIALS)
+_DELIVERY = {"childScopes": _CREDENTIALS}
 
 # By kind, then by pointer with * for list positions, then by field; the value names the capability that brings it.
 FIELDS: Mapping[str, Mapping[str, Mapping[str, str]]] = {

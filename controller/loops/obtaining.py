@@ -2,13 +2,16 @@
 
     a run's deliveries → each provider asked once (providers) → undo written down (store) → `Given` (executors)
 
-The dispatcher asks before it starts a run, the cleanup loop gives back, the evidence loop has its keys from here. Invariant: what may have to be revoked is written
-down before it is asked for; a value is in a `Given` and in nothing else.
+The dispatcher asks before it starts a run, `renewing` while it lasts, the cleanup loop gives back, the evidence loop has its keys from here. Invariant: what may have
+to be revoked is written down before it is asked for; a value is in a `Given`, in the session that it came in, and in nothing else.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
+
+import msgspec
 
 from controller.base import ids
 from controller.base.clock import Clock
@@ -19,7 +22,7 @@ from controller.domain.trust import CredentialPolicy, Delivery, Provider, Ref
 from controller.executors.credentials import Given
 from controller.providers.calling import Caller
 from controller.providers.instances import Instances, Key
-from controller.providers.protocol import Refused, Request, Session, Unavailable
+from controller.providers.protocol import Answer, Refused, Request, Session, Unavailable
 from controller.store import cleanups, governors
 from controller.store.store import Store
 
@@ -35,6 +38,25 @@ class ProviderAway(JobwardenError):
     """A provider cannot be asked now."""
 
 
+class Held(msgspec.Struct, frozen=True):
+    """One credential that a run was given, as its provider gave it. `record`: the row that undoes it. Lives in memory only."""
+
+    delivery: Delivery
+    request: Request
+    session: Session
+    record: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Held({self.delivery.name})"
+
+
+class Obtained(msgspec.Struct, frozen=True):
+    """Everything that a run is given, and the same as it was held."""
+
+    given: tuple[Given, ...] = ()
+    held: tuple[Held, ...] = ()
+
+
 class Obtaining:
     """Credentials of one controller."""
 
@@ -48,17 +70,59 @@ class Obtaining:
         if self._instances is not None:
             await self._instances.close()
 
-    async def for_run(self, run: Run) -> Sequence[Given] | str:
+    async def for_run(self, run: Run) -> Obtained | str:
         """Everything that the run is given, or why it cannot be started. Errors: StoreUnavailable."""
         policy = run.grant.credentials if run.grant is not None else CredentialPolicy()
         known = await self._store.read(governors.read)
         given: list[Given] = []
+        held: list[Held] = []
         for delivery in policy.deliver:
             one = await self._delivered(run, policy, delivery, known)
             if isinstance(one, str):
                 return one
-            given.append(one)
-        return given
+            chosen = choose(one)
+            if isinstance(chosen, str):
+                return chosen
+            given.append(chosen)
+            held.append(one)
+        return Obtained(tuple(given), tuple(held))
+
+    async def again(self, run: Run, held: Held) -> Held | Refused | Unavailable:
+        """The same credential for longer: what is held is prolonged, or something is given in its place that has a record of its own.
+
+        It is as it was granted: a provider that has been changed since is asked no more. Errors: StoreUnavailable.
+        """
+        ref = held.delivery.provider
+        if ref is None:
+            return Refused("nobody is named who could renew it")
+        known = await self._store.read(governors.read)
+        found = known.find(ref.kind, run.namespace, ref.name)
+        granted = run.grant.governors if run.grant is not None else {}
+        if found is None or granted.get(str(found)) != found.digest:
+            return Refused(f"{ref.kind} {ref.name} is not what it was when the run was granted")
+        caller = await self._caller(ref, run.namespace, known)
+        if isinstance(caller, Refused):
+            return caller
+        if caller.can_renew:
+            answer = await caller.renew(held.request, held.session)
+            if isinstance(answer, Session):
+                return msgspec.structs.replace(held, session=answer)
+            # What can be prolonged no more may yet be had anew.
+            if isinstance(answer, Unavailable) or held.delivery.file is None:
+                return answer
+        session, record = await self._recorded(run, ref, caller, partial(caller.resolve, held.request))
+        return Held(held.delivery, held.request, session, record) if isinstance(session, Session) else session
+
+    async def let_go(self, run: Run, held: Held) -> None:
+        """Give back what something else has taken the place of. Errors: none of a provider: then it is given back when the run has ended."""
+        ref, lease, record = held.delivery.provider, held.session.lease, held.record
+        if ref is None or lease is None or record is None:
+            return
+        try:
+            await self.undo(ref, run.namespace, lease.encode())
+        except JobwardenError:
+            return
+        await asyncio.shield(self._store.write(lambda tx: cleanups.undone(tx, record)))
 
     async def undo(self, provider: Ref, namespace: str, handle: bytes) -> None:
         """See `cleanups.Undoer`. Errors: ProviderAway, Conflict, NotFound."""
@@ -88,7 +152,7 @@ class Obtaining:
         [secret] = answer.credentials.values()
         return secret.reveal().encode()
 
-    async def _delivered(self, run: Run, policy: CredentialPolicy, delivery: Delivery, known: Governors) -> Given | str:
+    async def _delivered(self, run: Run, policy: CredentialPolicy, delivery: Delivery, known: Governors) -> Held | str:
         where = f"the credential {delivery.name}"
         if delivery.provider is None:
             return f"{where} names no provider"
@@ -103,31 +167,38 @@ class Obtaining:
             keys=(delivery.key,) if delivery.key is not None else (),
             lifetime=policy.max_lifetime,
         )
-        session = await self._resolved(run, delivery.provider, caller, request)
+        ask = partial(self._patiently, caller, request)
+        session, record = await self._recorded(run, delivery.provider, caller, ask)
         if not isinstance(session, Session):
             return f"{where}: {session.message}"
-        return _chosen(where, delivery, session)
+        return Held(delivery, request, session, record)
 
-    async def _resolved(
-        self, run: Run, provider: Ref, caller: Caller, request: Request
-    ) -> Session | Refused | Unavailable:
-        """Ask, again for a while where the provider is away; what can be revoked is written down before and after."""
-        record = self._record_of(run, provider) if caller.can_revoke else None
-        if record is not None:
-            await self._store.write(lambda tx: cleanups.record(tx, record))
+    async def _patiently(self, caller: Caller, request: Request) -> Answer:
+        """Ask, again for a while where the provider is away."""
         until = self._clock.monotonic() + _PATIENCE.total_seconds()
         answer = await caller.resolve(request)
         while isinstance(answer, Unavailable) and self._clock.monotonic() < until:
             await asyncio.sleep(_PAUSE_S if answer.retry_after is None else answer.retry_after.total_seconds())
             answer = await caller.resolve(request)
-        if record is not None:
-            lease = answer.lease if isinstance(answer, Session) else None
-            if lease is None:
-                await self._store.write(lambda tx: cleanups.undone(tx, record.id))
-            else:
-                handle = lease.encode()
-                await self._store.write(lambda tx: cleanups.amend(tx, record.id, handle))
         return answer
+
+    async def _recorded(
+        self, run: Run, provider: Ref, caller: Caller, ask: Callable[[], Awaitable[Answer]]
+    ) -> tuple[Answer, str | None]:
+        """What is answered, and the row of what can be revoked of it, which is written down before and after."""
+        if not caller.can_revoke:
+            return await ask(), None
+        record = self._record_of(run, provider)
+        await self._store.write(lambda tx: cleanups.record(tx, record))
+        answer = await ask()
+        lease = answer.lease if isinstance(answer, Session) else None
+        # Also when the run ends just now, and nobody waits for us any more.
+        if lease is None:
+            await asyncio.shield(self._store.write(lambda tx: cleanups.undone(tx, record.id)))
+            return answer, None
+        handle = lease.encode()
+        await asyncio.shield(self._store.write(lambda tx: cleanups.amend(tx, record.id, handle)))
+        return answer, record.id
 
     def _record_of(self, run: Run, provider: Ref) -> Cleanup:
         now = self._clock.now()
@@ -142,9 +213,10 @@ class Obtaining:
         return await self._instances.of(Key(ref.kind, home, ref.name), declared, namespace)
 
 
-def _chosen(where: str, delivery: Delivery, session: Session) -> Given | str:
+def choose(held: Held) -> Given | str:
     """The credential that is meant. Pure."""
-    key = delivery.key
+    delivery, session = held.delivery, held.session
+    where, key = f"the credential {delivery.name}", delivery.key
     if key is None:
         if len(session.credentials) != 1:
             names = ", ".join(sorted(session.credentials)) or "none"

@@ -140,7 +140,12 @@ class CredentialPolicySpec(Model):
         json_schema_extra=list_of("name"),
     )
     max_lifetime: Duration = Field(
-        "1h", description="How long a credential may live at most, where its provider can say."
+        "1h",
+        description="How long a credential may live at most, where its provider can say; each renewal asks for as much again.",
+    )
+    renew: bool = Field(
+        default=True,
+        description="Whether files get new contents before what is in them ends, while a run lasts. A variable keeps what it had at the start.",
     )
     children: Literal["None", "Inherit", "Downscope", "Independent"] = Field(
         "None",

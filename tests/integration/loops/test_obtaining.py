@@ -16,7 +16,7 @@ from controller.base.references import Allowed
 from controller.domain.trust import CredentialPolicy, Delivery, Grant, Ref
 from controller.executors.credentials import Given
 from controller.loops import obtaining
-from controller.loops.obtaining import Obtaining, ProviderAway
+from controller.loops.obtaining import Obtained, Obtaining, ProviderAway
 from controller.providers.protocol import GROUP, Answer, Refused, Request, Secret, Session, Unavailable
 from controller.providers.registry import Registry
 from controller.providers.surroundings import Surroundings
@@ -85,7 +85,8 @@ async def given(giver: Obtaining, world: World, *deliveries: Delivery) -> Any:
         running(world)
     [run] = world.live()
     grant = Grant(digest="", credentials=CredentialPolicy(deliver=deliveries, max_lifetime=timedelta(minutes=5)))
-    return await giver.for_run(msgspec.structs.replace(run, grant=grant))
+    found = await giver.for_run(msgspec.structs.replace(run, grant=grant))
+    return list(found.given) if isinstance(found, Obtained) else found
 
 
 async def test_a_credential_is_asked_for_in_the_name_of_the_run(giver: Obtaining, world: World) -> None:
