@@ -131,7 +131,7 @@ class _Controller:
         self._credentials = CredentialLoop(self._private, places)
         self._supervisor = Supervisor(self._metrics.loop_restarted)
         self._outbox_wake = Wake()
-        self._obtaining = Obtaining(store, self._make_providers, self._clock)
+        self._obtaining = Obtaining(store, self._make_providers, self._clock, self._plan.defaults.pods.service_accounts)
         self._enquiring = Enquiring(store, clock, answerers(), self._poke)
         self._cleanup_wake = Wake()
         self._evidence_wake = Wake()

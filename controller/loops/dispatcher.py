@@ -27,7 +27,7 @@ from controller.base.timers import Alarm
 from controller.dispatch import launch, watching
 from controller.dispatch.cycle import Turn, Turned, turn
 from controller.dispatch.knowledge import Asked, Knowledge
-from controller.domain.job import WatchdogTarget
+from controller.domain.job import JobSpec, WatchdogTarget
 from controller.domain.reasons import Reason
 from controller.domain.records import Ending, Handle, Run
 from controller.domain.states import DispatchState, RunState
@@ -62,7 +62,7 @@ _LOOK_AGAIN_S = 1.0
 """Between two tries of a watchdog to read what the store does not give."""
 
 
-Obtain = Callable[[Run], Awaitable[Obtained | str]]
+Obtain = Callable[[Run, JobSpec], Awaitable[Obtained | str]]
 """What a run is given, or why it cannot be started."""
 Keep = Callable[[Run, Sequence[Held], Refreshing], Coroutine[Any, Any, None]]
 """Sees to it that what a run was given does not end under it, until that is cancelled."""
@@ -273,11 +273,12 @@ class Dispatcher:
     async def _start_with_credentials(self, opened: OpenRun) -> None:
         """Start a run that is given something: whoever has to be asked for it holds up nobody else."""
         run, spec = opened.run, opened.spec
-        obtained = await self._obtain(run)
+        obtained = await self._obtain(run, spec)
         if isinstance(obtained, str):
             self._execute(run, obtained)
         else:
-            self._execute(run, await asyncio.to_thread(self._launcher.prepare, run, spec, obtained.given))
+            prepare = partial(self._launcher.prepare, run, spec, obtained.given, obtained.tokens)
+            self._execute(run, await asyncio.to_thread(prepare))
             self._keep_fresh(run, obtained.held)
         self.wake()
 
@@ -550,7 +551,7 @@ class Dispatcher:
             await asyncio.sleep(0.02)
 
 
-async def _nobody_gives(_run: Run) -> Obtained | str:
+async def _nobody_gives(_run: Run, _spec: JobSpec) -> Obtained | str:
     return "this controller obtains no credentials"
 
 

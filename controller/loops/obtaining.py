@@ -7,7 +7,7 @@ to be revoked is written down before it is asked for; a value is in a `Given`, i
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 from functools import partial
 
@@ -17,12 +17,14 @@ from controller.base import ids
 from controller.base.clock import Clock
 from controller.base.errors import Conflict, JobwardenError, NotFound
 from controller.domain.governors import Governors
+from controller.domain.job import ExecutorKind, JobSpec, PodTarget
 from controller.domain.records import Cleanup, Run
 from controller.domain.trust import CredentialPolicy, Delivery, Provider, Ref
-from controller.executors.credentials import Given
+from controller.executors.credentials import Given, Token
 from controller.providers.calling import Caller
 from controller.providers.instances import Instances, Key
 from controller.providers.protocol import Answer, Refused, Request, Session, Unavailable
+from controller.providers.service_account_token import projected
 from controller.store import cleanups, governors
 from controller.store.store import Store
 
@@ -55,14 +57,19 @@ class Obtained(msgspec.Struct, frozen=True):
 
     given: tuple[Given, ...] = ()
     held: tuple[Held, ...] = ()
+    tokens: tuple[Token, ...] = ()  # what the kubelet gives to its Pod
 
 
 class Obtaining:
     """Credentials of one controller."""
 
-    def __init__(self, store: Store, make: Callable[[], Instances], clock: Clock) -> None:
-        """`make` is called when somebody first needs a provider: to look for plug-ins takes a moment that others do not owe."""
-        self._store, self._make, self._clock = store, make, clock
+    def __init__(
+        self, store: Store, make: Callable[[], Instances], clock: Clock, accounts: Collection[str] = ()
+    ) -> None:
+        """`make` is called when somebody first needs a provider: to look for plug-ins takes a moment that others do not owe. `accounts` are the service
+        accounts that Pods of jobs may run as.
+        """
+        self._store, self._make, self._clock, self._accounts = store, make, clock, accounts
         self._instances: Instances | None = None
 
     async def close(self) -> None:
@@ -70,13 +77,18 @@ class Obtaining:
         if self._instances is not None:
             await self._instances.close()
 
-    async def for_run(self, run: Run) -> Obtained | str:
+    async def for_run(self, run: Run, spec: JobSpec) -> Obtained | str:
         """Everything that the run is given, or why it cannot be started. Errors: StoreUnavailable."""
         policy = run.grant.credentials if run.grant is not None else CredentialPolicy()
         known = await self._store.read(governors.read)
         given: list[Given] = []
         held: list[Held] = []
+        tokens: list[Token] = []
         for delivery in policy.deliver:
+            token = self._projected(run, spec, delivery, known)
+            if token is not None and {one.account for one in tokens} <= {token.account}:
+                tokens.append(token)
+                continue
             one = await self._delivered(run, policy, delivery, known)
             if isinstance(one, str):
                 return one
@@ -85,7 +97,28 @@ class Obtaining:
                 return chosen
             given.append(chosen)
             held.append(one)
-        return Obtained(tuple(given), tuple(held))
+        return Obtained(tuple(given), tuple(held), tuple(tokens))
+
+    def _projected(self, run: Run, spec: JobSpec, delivery: Delivery, known: Governors) -> Token | None:
+        """The file that the kubelet fills, where Pods of jobs may be that service account; else the token is asked for as anywhere.
+
+        The account is the Pod's own then, so a job that could name one of its namespace without being allowed to would be given more than the controller itself may ask for.
+        """
+        ref = delivery.provider
+        taken = any(one.credential_ref == delivery.name for one in spec.env)
+        if ref is None or delivery.file is None or taken or spec.executor is not ExecutorKind.Kubernetes:
+            return None
+        found = known.find(ref.kind, run.namespace, ref.name)
+        declared = found.document if found is not None and isinstance(found.document, Provider) else None
+        if declared is None or declared.type != "serviceAccountToken" or ref.kind.startswith("Cluster"):
+            return None
+        policy = run.grant.credentials if run.grant is not None else CredentialPolicy()
+        wanted = projected(
+            declared.config, delivery.scopes, (delivery.key,) if delivery.key else (), policy.max_lifetime
+        )
+        if wanted is None or wanted.account not in self._accounts or _acts_as(spec) not in (None, wanted.account):
+            return None
+        return Token(delivery.name, delivery.file, wanted.account, wanted.audience, wanted.lifetime)
 
     async def again(self, run: Run, held: Held) -> Held | Refused | Unavailable:
         """The same credential for longer: what is held is prolonged, or something is given in its place that has a record of its own.
@@ -211,6 +244,13 @@ class Obtaining:
         if self._instances is None:
             self._instances = self._make()
         return await self._instances.of(Key(ref.kind, home, ref.name), declared, namespace)
+
+
+def _acts_as(spec: JobSpec) -> str | None:
+    """The service account that a template names itself. Pure."""
+    body = spec.target.template.get("spec") if isinstance(spec.target, PodTarget) else None
+    named = body.get("serviceAccountName") or body.get("serviceAccount") if isinstance(body, dict) else None
+    return str(named) if named else None
 
 
 def choose(held: Held) -> Given | str:

@@ -1,6 +1,6 @@
 """What a run is given reaches its request: variables, files, what variables take by name, and the refusals of all that cannot be."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from controller.dispatch.launch import Launcher
 from controller.domain.job import JobSpec
 from controller.domain.records import Cause, Run
 from controller.domain.states import RunState
-from controller.executors.credentials import Given
+from controller.executors.credentials import Given, Token
 from controller.executors.protocol import ExecutionRequest
 from tests import builders
 
@@ -29,6 +29,7 @@ RUN = Run(
     created_at=NOW,
     root="run-1",
 )
+TEMPLATE = {"spec": {"containers": [{"name": "c", "image": "i"}]}}
 VALUE = b"s3cr3t-value"
 
 
@@ -70,6 +71,25 @@ def test_in_a_pod_it_is_a_secret(tmp_path: Path) -> None:
     assert request.pod is not None
     assert request.pod.secrets == {"A": "s3cr3t-value"}
     assert "s3cr3t-value" not in request.pod.values.values()
+
+
+def test_in_a_pod_files_are_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    """Nothing is written on this host; a token of its node has a place beside them, and nobody here has its value."""
+    made = Launcher({"HOME": "/home/u"}, allowed=Allowed(), log_dir=tmp_path, output_dir=tmp_path)
+    token = Token("t", "api/token", "deployer", "payments", timedelta(hours=1))
+    for job in (spec(executor="Kubernetes"), builders.spec_of(builders.bare("job", pod={"template": TEMPLATE}))):
+        request = made.prepare(RUN, job, (Given("key", VALUE, file="deep/key"),), (token,))
+        assert isinstance(request, ExecutionRequest)
+        assert request.pod is not None
+        assert request.files == {}
+        assert (request.pod.files, request.pod.tokens) == ({"deep/key": VALUE}, (token,))
+        assert request.pod.values["CREDENTIALS_DIRECTORY"].startswith("/var/run/secrets/")
+        assert request.needles is not None
+    refused = made.prepare(RUN, job, (Given("key", VALUE, file="api"),), (token,))
+    assert (
+        refused
+        == "the credential 't' cannot be delivered: the file 'api/token' is in the way of 'api': choose another path"
+    )
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from controller.base.clock import SystemClock
 from controller.base.errors import Conflict, NotFound
 from controller.base.references import Allowed
 from controller.domain.trust import CredentialPolicy, Delivery, Grant, Ref
-from controller.executors.credentials import Given
+from controller.executors.credentials import Given, Token
 from controller.loops import obtaining
 from controller.loops.obtaining import Obtained, Obtaining, ProviderAway
 from controller.providers.protocol import GROUP, Answer, Refused, Request, Secret, Session, Unavailable
@@ -23,10 +23,12 @@ from controller.providers.surroundings import Surroundings
 from controller.store import cleanups
 from controller.store.database import open_store
 from controller.store.store import Store
+from tests import builders
 from tests.integration.dispatch.world import World
 from tests.integration.store.test_cleanups import running
 from tests.integration.store.test_governors import declare
 
+SPEC = builders.spec_of(builders.job("job", script="true"))
 ACME = Ref("acme", "CredentialProvider")
 
 
@@ -85,7 +87,7 @@ async def given(giver: Obtaining, world: World, *deliveries: Delivery) -> Any:
         running(world)
     [run] = world.live()
     grant = Grant(digest="", credentials=CredentialPolicy(deliver=deliveries, max_lifetime=timedelta(minutes=5)))
-    found = await giver.for_run(msgspec.structs.replace(run, grant=grant))
+    found = await giver.for_run(msgspec.structs.replace(run, grant=grant), SPEC)
     return list(found.given) if isinstance(found, Obtained) else found
 
 
@@ -163,3 +165,40 @@ async def test_a_key_that_signs_is_the_only_one_of_its_provider(giver: Obtaining
         await giver.key(ACME, "default")
     with pytest.raises(ProviderAway):
         await giver.key(ACME, "default")
+
+
+async def test_a_pod_gets_a_token_of_its_own_account_from_its_node(store: Store, world: World) -> None:
+    """Where the settings allow that account to jobs, for one audience, as a file; anything else is asked for here."""
+    declare(world, "CredentialProvider", "one", {"serviceAccountToken": {"name": "deployer", "audiences": ["a"]}})
+    declare(world, "CredentialProvider", "two", {"serviceAccountToken": {"name": "deployer", "audiences": ["a", "b"]}})
+    running(world)
+    [run] = world.live()
+    one, two = Ref("one", "CredentialProvider"), Ref("two", "CredentialProvider")
+    pod = builders.spec_of(builders.job("job", script="true", executor="Kubernetes"))
+    other = {"spec": {"serviceAccountName": "other", "containers": [{"name": "c", "image": "i"}]}}
+    named = builders.spec_of(builders.bare("job", pod={"template": other}))
+    file = Delivery("t", one, file="deep/token")
+    hour, token = timedelta(minutes=20), Token("t", "deep/token", "deployer", "a", timedelta(minutes=20))
+    for accounts, spec, delivery, expected in (
+        (["deployer"], pod, file, token),
+        (["deployer"], pod, msgspec.structs.replace(file, provider=two, scopes=("a",)), token),
+        (["deployer"], pod, msgspec.structs.replace(file, provider=two), None),
+        (["deployer"], pod, msgspec.structs.replace(file, file=None, env="T"), None),
+        (["deployer"], pod, msgspec.structs.replace(file, key="other"), None),
+        (["deployer", "other"], named, file, None),
+        (["deployer"], SPEC, file, None),
+        ([], pod, file, None),
+    ):
+        giver = Obtaining(
+            store,
+            lambda: providers(Registry([]), SystemClock(), allowed=Allowed(), environment={}),
+            SystemClock(),
+            accounts,
+        )
+        grant = Grant(digest="", credentials=CredentialPolicy(deliver=(delivery,), max_lifetime=hour))
+        found = await giver.for_run(msgspec.structs.replace(run, grant=grant), spec)
+        if expected is not None:
+            assert found == Obtained(tokens=(expected,))
+        else:
+            assert isinstance(found, str)  # it was asked for, and this controller has no cluster to ask
+            assert "the credential t" in found

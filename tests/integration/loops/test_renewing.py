@@ -25,10 +25,12 @@ from controller.providers.surroundings import Surroundings
 from controller.store import cleanups, governors
 from controller.store.database import open_store
 from controller.store.store import Store
+from tests import builders
 from tests.integration.dispatch.world import World
 from tests.integration.store.test_cleanups import running
 from tests.integration.store.test_governors import declare
 
+SPEC = builders.spec_of(builders.job("job", script="true"))
 ACME = Ref("acme", "CredentialProvider")
 FILE = Delivery("t", ACME, "token", file="deep/token")
 VARIABLE = Delivery("t", ACME, "token", env="TOKEN")
@@ -110,7 +112,7 @@ class Company:
 
     async def keeps(self, run: Run) -> None:
         """Give it what it gets at its start, then renew until there is nothing more to be had."""
-        obtained = await self.giver.for_run(run)
+        obtained = await self.giver.for_run(run, SPEC)
         assert isinstance(obtained, Obtained)
         await asyncio.wait_for(self.renewing.keep(run, obtained.held, self.file), 30)
 
