@@ -126,7 +126,7 @@ class Delivery(Model):
     )
     env: EnvName | None = Field(None, description="The variable that has it.")
     file: RelativePath | None = Field(
-        None, description="The file that has it, below the folder that $CREDENTIALS_DIRECTORY names; local runs only."
+        None, description="The file that has it, below the folder that $CREDENTIALS_DIRECTORY names."
     )
 
 
