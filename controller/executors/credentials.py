@@ -7,6 +7,7 @@ Invariant: a value is in a `Given` and in what is made of it, and in no message 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -53,6 +54,15 @@ class Arranged(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return "Arranged(***)"
+
+
+@runtime_checkable
+class Refreshing(Protocol):
+    """An execution whose files can get new contents while it runs."""
+
+    def refresh(self, path: str, value: bytes) -> str | None:
+        """Replace one file of the request, as a whole; from now on the new value is masked as well. What prevented it, in words."""
+        ...
 
 
 class Refused(msgspec.Struct, frozen=True):

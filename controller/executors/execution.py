@@ -172,7 +172,7 @@ class LocalExecution:
     # While it runs
 
     def refresh(self, path: str, value: bytes) -> str | None:
-        """See `protocol.Refreshing`."""
+        """See `credentials.Refreshing`."""
         private, needles = self._with.private, self.request.needles
         if self._ended or private is None or path not in self.request.files or needles is None:
             return f"there is no file {path!r} of a run that goes on"
@@ -398,6 +398,8 @@ class LocalExecution:
         self._stdout.close()
         self._stderr.close()
         self._remove_files()
+        if self.request.output_path is not None:
+            self._with.logs.unlink(self.request.output_path)
 
     def _close_keeper(self) -> None:
         if self._keeper >= 0:

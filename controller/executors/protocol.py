@@ -7,7 +7,7 @@ Invariant: every accepted request ends in exactly one call of `on_end`, whatever
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import msgspec
 
@@ -161,15 +161,6 @@ class Execution(Protocol):
 
         Effect: returns at once; `on_end` follows with `cancelled` and the reason. A second call, or one after the end or a timeout, does nothing.
         """
-        ...
-
-
-@runtime_checkable
-class Refreshing(Protocol):
-    """An execution whose files can get new contents while it runs."""
-
-    def refresh(self, path: str, value: bytes) -> str | None:
-        """Replace one file of the request, as a whole; from now on the new value is masked as well. What prevented it, in words."""
         ...
 
 

@@ -32,7 +32,8 @@ from controller.domain.reasons import Reason
 from controller.domain.records import Ending, Handle, Run
 from controller.domain.states import DispatchState, RunState
 from controller.domain.story import StoryEvent, StoryKind, Tell
-from controller.executors.protocol import Execution, ExecutionRequest, ExecutionResult, Executor, Refreshing, masked
+from controller.executors.credentials import Refreshing
+from controller.executors.protocol import Execution, ExecutionRequest, ExecutionResult, Executor, masked
 from controller.loops.obtaining import Held, Obtained
 from controller.store import dispatches, jobs, runs
 from controller.store.runs import OpenRun
@@ -284,7 +285,7 @@ class Dispatcher:
 
     def _keep_fresh(self, run: Run, held: Sequence[Held]) -> None:
         """Have what a run holds renewed for as long as it runs, where what runs can be given something anew."""
-        execution = self._executions.get(run.name)
+        execution: object = self._executions.get(run.name)
         if self._keep is not None and isinstance(execution, Refreshing):
             self._keeping[run.name] = asyncio.get_running_loop().create_task(self._keep(run, held, execution))
 

@@ -17,7 +17,7 @@ from controller.base.logs import event
 from controller.base.masking import SECRETS
 from controller.domain.records import Run
 from controller.domain.story import StoryEvent, StoryKind, Tell
-from controller.executors.protocol import Refreshing
+from controller.executors.credentials import Refreshing
 from controller.loops.obtaining import Held, Obtaining, choose
 from controller.providers.protocol import Refused, Unavailable
 

@@ -157,7 +157,10 @@ def test_after_fifty_kill_9_no_credential_is_left_and_no_canary_is_found(company
         *("--history-addr", f"127.0.0.1:{history}", "--history-token-file", str(warden.folder / "token")),
     )
     warden.wait_for(lambda: all(one["spec"]["suspend"] for one in warden.jobs()), "the ticks to be suspended")
-    warden.wait_for(lambda: not warden.runs(state="Running") and not warden.queue(), "everything to be over")
+    warden.wait_for(lambda: not warden.queue(), "nothing to wait")
+    for run in warden.runs("replaced", state="Running"):
+        warden.cli("cancel", run["metadata"]["name"]).ok()
+    warden.wait_for(lambda: not warden.runs(state="Running"), "everything to be over")
     assert company.canaries.in_titles((*warden.processes(), *company.programs())) == {}
     shown = [(what, text) for what, text in said(warden, port, history) if company.canaries.found_in(text)]
     assert shown == []

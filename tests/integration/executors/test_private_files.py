@@ -20,9 +20,10 @@ import pytest
 from controller.base.clock import SystemClock
 from controller.base.masked_stream import Needles
 from controller.executors import orphans, private_files
+from controller.executors.credentials import Refreshing
 from controller.executors.local import LocalExecutor
 from controller.executors.private_files import NoPlace, PrivateFiles, places, sweep
-from controller.executors.protocol import ExecutionResult, Refreshing
+from controller.executors.protocol import ExecutionResult
 from controller.loops.credentials import CredentialLoop, _alive
 from tests.integration.executors.conftest import DEADLINE, Runner, living, until
 
