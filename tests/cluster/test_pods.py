@@ -416,7 +416,7 @@ def test_what_a_policy_delivers_reaches_the_pod_by_a_secret_and_by_its_node(
     story.declare(
         credentialPolicyRef={"name": "all"}, env=[{"name": "SAME", "valueFrom": {"credentialRef": {"name": "key"}}}]
     )
-    template = {"spec": {"containers": [{"name": "main", "image": "busybox:1.37"}]}}
+    template = {"spec": {"containers": [{"name": "run", "image": "busybox:1.37"}]}}
     story.declare("templated", credentialPolicyRef={"name": "all"}, pod={"template": template})
     for name in ("one", "templated"):
         run = story.run(name)

@@ -16,6 +16,9 @@ from controller.base.references import Allowed
 from controller.domain.records import Run
 from controller.domain.story import StoryEvent, StoryKind
 from controller.domain.trust import CredentialPolicy, Delivery, Grant, Ref
+from controller.executors.credentials import Refreshing
+from controller.executors.execution import LocalExecution
+from controller.kubernetes.podrun import PodExecution
 from controller.loops import renewing
 from controller.loops.obtaining import Obtained, Obtaining
 from controller.loops.renewing import Renewing
@@ -241,6 +244,12 @@ async def test_a_provider_that_was_changed_since_is_asked_no_more(company: Compa
     await company.keeps(msgspec.structs.replace(run, grant=changed))
     assert len(Acme.asked) == 1
     assert "is not what it was when the run was granted" in company_troubles(company)[0]
+
+
+def test_only_processes_of_this_host_are_given_anything_anew() -> None:
+    """A Pod, also one that was taken up from another controller, has what it was given at its start, and what its node renews."""
+    assert issubclass(LocalExecution, Refreshing)
+    assert not issubclass(PodExecution, Refreshing)
 
 
 async def test_who_says_that_nothing_is_renewed_gets_nothing_renewed(company: Company) -> None:
