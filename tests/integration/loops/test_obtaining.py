@@ -191,7 +191,7 @@ async def test_a_pod_gets_a_token_of_its_own_account_from_its_node(store: Store,
     ):
         giver = Obtaining(
             store,
-            lambda: providers(Registry([]), SystemClock(), allowed=Allowed(), environment={}),
+            lambda: providers(Registry([]), around(SystemClock(), allowed=Allowed(), environment={})),
             SystemClock(),
             accounts,
         )

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from controller.app.credentials import providers
+from controller.app.credentials import around, providers
 from controller.base.clock import SystemClock
 from controller.base.references import Allowed
 from controller.domain.records import Run
@@ -100,7 +100,7 @@ class Company:
         points = [EntryPoint(name, f"{__name__}:{name}", GROUP) for name in ("Acme", "Prolonging")]
         clock = SystemClock()
         self.giver = Obtaining(
-            store, lambda: providers(Registry(points), clock, allowed=Allowed(), environment={}), clock
+            store, lambda: providers(Registry(points), around(clock, allowed=Allowed(), environment={})), clock
         )
         self.renewing = Renewing(self.giver, clock, self.told.append)
         self.file = File()
