@@ -41,7 +41,7 @@ from controller.dispatch.launch import Launcher
 from controller.domain.job import ExecutorKind
 from controller.domain.requesters import ANNOTATION
 from controller.domain.story import StoryEvent, StoryKind
-from controller.executors import abilities, orphans, private_files, processes
+from controller.executors import abilities, orphans, outputs, private_files, processes
 from controller.executors.choice import Executors
 from controller.executors.local import LocalExecutor
 from controller.executors.private_files import PrivateFiles
@@ -55,10 +55,12 @@ from controller.loops.evidence import EvidenceLoop
 from controller.loops.lease import LEASE, LeaseLoop
 from controller.loops.obtaining import Obtaining
 from controller.loops.outbox import OutboxLoop
+from controller.loops.renewing import Renewing
 from controller.loops.retention import RetentionLoop
 from controller.loops.sources import SourceLoop
 from controller.loops.status import StatusLoop
 from controller.notifications.send import Sender
+from controller.providers import programs
 from controller.providers.instances import Instances
 from controller.providers.registry import Registry
 from controller.reconcile.desired import Desired
@@ -67,7 +69,7 @@ from controller.reconcile.records import CancelRequested, Intent, RunRequested
 from controller.sources.snapshot import Source
 from controller.status.files import StatusFiles
 from controller.status.shapes import Shape
-from controller.store import census, database, instances, serving
+from controller.store import census, database, instances, runs, serving
 from controller.store.database import FileLock
 from controller.store.runs import OpenRun
 from controller.store.store import Store, Tx
@@ -123,6 +125,7 @@ class _Controller:
         self._clock = clock
         self._identity = Identity(secrets.token_hex(8), socket.gethostname(), processes.boot_id())
         self._replicated = store.dialect == "postgresql"
+        self._outputs = options.state_dir / "outputs"
         self._telling = Telling(options.tell, as_logs=options.log_format is not LogFormat.Story)
         self._metrics = self._make_metrics()
         places = private_files.places(os.environ)
@@ -130,7 +133,7 @@ class _Controller:
         self._credentials = CredentialLoop(self._private, places)
         self._supervisor = Supervisor(self._metrics.loop_restarted)
         self._outbox_wake = Wake()
-        self._obtaining = Obtaining(store, self._make_providers, self._clock)
+        self._obtaining = Obtaining(store, self._make_providers, self._clock, self._plan.defaults.pods.service_accounts)
         self._enquiring = Enquiring(store, clock, self._make_answerers(), self._poke)
         self._cleanup_wake = Wake()
         self._evidence_wake = Wake()
@@ -145,6 +148,8 @@ class _Controller:
         self._status = self._make_status()
         try:
             await self._recover()
+            await self._end_programs()
+            await self._remove_outputs()
             await self._credentials.once()
             self._sources = self._make_sources()
             self._control = self._make_control()
@@ -194,15 +199,14 @@ class _Controller:
         return self._cluster.owner_of(namespace, job) if self._cluster is not None else None
 
     def _make_dispatcher(self, executor: Executor) -> Dispatcher:
-        outputs = self._options.state_dir / "outputs"
-        _private(outputs)
+        _private(self._outputs)
         _private(self._options.log_dir)
         launcher = Launcher(
             os.environ,
             allowed=self._plan.allowed,
             settings=self._plan.defaults,
             log_dir=self._options.log_dir,
-            output_dir=outputs,
+            output_dir=self._outputs,
             log_limit=self._plan.log_limit,
             private=self._private,
             abilities=abilities.of_this_host,
@@ -218,6 +222,7 @@ class _Controller:
             tell=self._telling,
             on_change=self._changed,
             obtain=self._obtaining.for_run,
+            keep=Renewing(self._obtaining, self._clock, self._telling).keep,
             knowledge=Knowledge(abilities=abilities.of_this_host, found=self._enquiring.found),
             enquire=self._enquiring.ask,
         )
@@ -428,6 +433,17 @@ class _Controller:
         await self._store.write(partial(serving.disown, mine=[source.name for source in self._plan.sources]))
         await self._resolve(taken.runs)
 
+    async def _end_programs(self) -> None:
+        """End what providers of a controller that was killed had started: nobody reads what it prints, and it may hold a credential."""
+        ended = await asyncio.to_thread(programs.end_orphans)
+        if ended:
+            event(_log, "programs that providers of a dead controller had left were ended", processes=ended)
+
+    async def _remove_outputs(self) -> None:
+        """Remove values that runs have written for others and that nobody has come to read: they were never masked."""
+        elsewhere = await self._store.read(partial(runs.live_elsewhere, owner=self._identity.owner))
+        await asyncio.to_thread(_remove_outputs, self._outputs, elsewhere)
+
     def _adopt(self, taken: Sequence[OpenRun]) -> None:
         self._supervisor.start("orphans", self._resolve(taken))
 
@@ -442,6 +458,8 @@ class _Controller:
         if not taken:
             return
         left = await asyncio.to_thread(_end_processes, taken)
+        # Before their ends are written, so that whoever dies in between leaves them to be found again.
+        await asyncio.to_thread(outputs.remove, self._outputs, [entry.run.name for entry in taken])
         self._dispatcher.resolve(recover.endings(taken, self._clock.now(), left))
         for orphan in taken:
             event(
@@ -587,6 +605,13 @@ def _end_processes(taken: Sequence[OpenRun]) -> set[str]:
     grace = max((entry.spec.termination_grace_period for entry in taken), default=timedelta(0))
     orphans.end(found, min(grace, timedelta(seconds=10)))
     return {orphan.run for orphan in found}
+
+
+def _remove_outputs(folder: Path, elsewhere: set[str]) -> None:
+    """Of runs that are open nowhere, and of which nothing lives here: controllers may share the folder. Blocks."""
+    found = set(outputs.left(folder)) - elsewhere
+    living = {process.run for process in processes.scan(found, {})} if found else set()
+    outputs.remove(folder, found - living)
 
 
 def _in_loop(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:

@@ -32,13 +32,17 @@ _Span = tuple[int, int]
 
 
 class Needles:
-    """What to look for. Immutable, and shared by the streams of a run."""
+    """What to look for. Shared by the streams of a run; it only grows, on the thread that masks."""
 
-    __slots__ = ("_by_head", "_needles", "_shorts")
+    __slots__ = ("_by_head", "_known", "_needles", "_shorts")
 
     def __init__(self, needles: Mapping[bytes, frozenset[int]]) -> None:
         """`needles` are free of line breaks; with each the places where the value itself has one, as far as these are within its beginning."""
-        self._needles = tuple((needle, needle[:_SURE], own) for needle, own in needles.items())
+        self._look_for(dict(needles))
+
+    def _look_for(self, known: dict[bytes, frozenset[int]]) -> None:
+        self._known = known
+        self._needles = tuple((needle, needle[:_SURE], own) for needle, own in known.items())
         self._by_head: dict[bytes, list[tuple[bytes, frozenset[int]]]] = {}
         shorts: dict[bytes, set[frozenset[int]]] = {}
         for needle, head, own in self._needles:
@@ -50,13 +54,12 @@ class Needles:
     @classmethod
     def of(cls, values: Iterable[bytes]) -> "Needles | None":
         """Everything that hides these values; None when there is nothing to hide. Values under `encodings.SHORTEST` bytes are not masked."""
-        found: dict[bytes, frozenset[int]] = {}
-        for value in values:
-            for form in encodings.forms(value) | encodings.line_forms(value):
-                needle = form.translate(None, b"\r\n")
-                if len(needle) >= encodings.SHORTEST:
-                    found[needle] = found.get(needle, frozenset()) | _own_breaks(form)
+        found = _found({}, values)
         return cls(found) if found else None
+
+    def add(self, *values: bytes) -> None:
+        """Hide these as well, in all that comes from now on."""
+        self._look_for(_found(self._known, values))
 
     def mask(self, data: bytes) -> bytes:
         """The whole of a text, masked. Pure."""
@@ -206,6 +209,17 @@ class _Breaks:
             removed += end - start
             self.removed.append(removed)
             line_start = end
+
+
+def _found(known: Mapping[bytes, frozenset[int]], values: Iterable[bytes]) -> dict[bytes, frozenset[int]]:
+    """What is known, with everything that hides these values."""
+    found = dict(known)
+    for value in values:
+        for form in encodings.forms(value) | encodings.line_forms(value):
+            needle = form.translate(None, b"\r\n")
+            if len(needle) >= encodings.SHORTEST:
+                found[needle] = found.get(needle, frozenset()) | _own_breaks(form)
+    return found
 
 
 def _own_breaks(form: bytes) -> frozenset[int]:

@@ -19,12 +19,16 @@ from controller.domain.job import EnvVar, ExecTarget, ExecutorKind, JobSpec, Pod
 from controller.domain.records import Ending, Output, Run
 from controller.domain.resolve import Defaults
 from controller.executors import box, credentials, environment, values
-from controller.executors.credentials import Arranged, Given, Refused
+from controller.executors.credentials import Arranged, Given, Refused, Token
 from controller.executors.private_files import NoPlace, PrivateFiles
 from controller.executors.protocol import ExecutionRequest, ExecutionResult, PodRequest
 
 _POD_OUTPUT = "/dev/termination-log"
 """Where Kubernetes looks for a container's last words; they come with its status, 4 KiB at most."""
+
+
+_POD_CREDENTIALS = "/var/run/secrets/jobwarden.dev/credentials"
+"""Where the files of a Pod's credentials are, beside those of Kubernetes itself."""
 
 
 class Launcher:
@@ -55,10 +59,12 @@ class Launcher:
         self._private = private
         self._abilities = abilities
 
-    def prepare(self, run: Run, spec: JobSpec, given: Sequence[Given] = ()) -> ExecutionRequest | str:
+    def prepare(
+        self, run: Run, spec: JobSpec, given: Sequence[Given] = (), tokens: Sequence[Token] = ()
+    ) -> ExecutionRequest | str:
         """The request, or why the run cannot be started. Reads the files that variables refer to, and looks at the paths of a box: see `blocks`.
 
-        Shape:  what is `given` goes over the variables that the job declares itself; files are made by the executor, just before the start.
+        Shape:  what is `given` goes over the variables that the job declares itself; files are made by the executor, just before the start. Only Pods get `tokens`.
         """
         refusal = pods.refusal(spec, run.namespace, self._settings)
         if refusal is not None:
@@ -69,7 +75,7 @@ class Launcher:
             if isinstance(resolved, Unreadable):
                 return resolved.message
             found = resolved
-        arranged = self._arrange(run, spec, given)
+        arranged = self._arrange(run, spec, given, tokens)
         if isinstance(arranged, Refused):
             return arranged.message
         return self._in_its_box(run, self._request(run, spec, found, arranged))
@@ -78,17 +84,14 @@ class Launcher:
         """The request of a run that somebody else has started as a Pod: nothing is looked up again."""
         return self._request(run, spec, values.NOTHING, None)
 
-    def _arrange(self, run: Run, spec: JobSpec, given: Sequence[Given]) -> Arranged | Refused:
+    def _arrange(self, run: Run, spec: JobSpec, given: Sequence[Given], tokens: Sequence[Token]) -> Arranged | Refused:
         """What is given, by where it goes; with files also the variable that names their folder."""
-        arranged = credentials.arrange(given) if given else credentials.NOTHING
-        if isinstance(arranged, Refused):
+        taken = _taken(spec.env, given)
+        if isinstance(taken, Refused):
+            return taken
+        arranged = credentials.arrange(taken, tokens) if taken or tokens else credentials.NOTHING
+        if isinstance(arranged, Refused) or spec.executor is ExecutorKind.Kubernetes or not arranged.files:
             return arranged
-        if isinstance(spec.target, PodTarget) and (arranged.env or arranged.files):
-            return Refused("a job with spec.pod gets no credentials of the controller: name Secrets in its template")
-        if not arranged.files:
-            return arranged
-        if spec.executor is ExecutorKind.Kubernetes:
-            return Refused("a run as a Pod gets no credentials as files: deliver them as variables, or use volumes")
         if self._private is None:
             return Refused("this controller makes no folder for credentials: deliver them as variables")
         folder = self._private.path(run.name)
@@ -139,8 +142,9 @@ class Launcher:
             log_path=paths.run_log(self._log_dir, run.namespace, run.job, run.name),
             log_limit=self._log_limit,
             output_path=None if in_pod else output_path,
-            files=given.files,
-            needles=Needles.of(secrets) if secrets else None,
+            files={} if in_pod else given.files,
+            # What is in a file may yet be replaced by something that has to be masked.
+            needles=Needles.of(secrets) or (Needles({}) if given.files else None) if secrets else None,
             pod=_pod(spec, declared, facts, arranged) if in_pod else None,
         )
 
@@ -152,16 +156,42 @@ def _pod(
     secret = {one.name for one in spec.env if one.file_ref is not None or one.env_ref is not None}
     secret |= arranged.env.keys() if arranged is not None else set()
     seen = {name: value for name, value in declared.items() if name not in secret}
+    if arranged is None:
+        return PodRequest(spec=spec, values=environment.build({}, seen, facts), secrets=None)
+    if arranged.files or arranged.tokens:
+        seen[credentials.DIRECTORY_VARIABLE] = _POD_CREDENTIALS
     return PodRequest(
         spec=spec,
         values=environment.build({}, seen, facts),
-        secrets={name: value for name, value in declared.items() if name in secret} if arranged is not None else None,
+        secrets={name: value for name, value in declared.items() if name in secret},
+        files=arranged.files,
+        tokens=arranged.tokens,
     )
 
 
 def _ours(variables: Iterable[EnvVar]) -> list[EnvVar]:
-    """Those that the controller resolves; keys of Secrets and ConfigMaps are for Kubernetes."""
-    return [one for one in variables if one.secret_key_ref is None and one.config_map_key_ref is None]
+    """Those that the controller looks up; keys of Secrets and ConfigMaps are for Kubernetes, credentials come by themselves."""
+    return [
+        one
+        for one in variables
+        if one.secret_key_ref is None and one.config_map_key_ref is None and one.credential_ref is None
+    ]
+
+
+def _taken(variables: Iterable[EnvVar], given: Sequence[Given]) -> list[Given] | Refused:
+    """All that is given, and once more what variables take of it. Pure."""
+    by_name = {one.name: one for one in given}
+    found = list(given)
+    for variable in variables:
+        if variable.credential_ref is None:
+            continue
+        one = by_name.get(variable.credential_ref)
+        if one is None:
+            return Refused(
+                f"variable {variable.name} of spec.env takes the credential {variable.credential_ref!r}, which nobody delivers"
+            )
+        found.append(Given(one.name, one.value, env=variable.name))
+    return found
 
 
 def blocks(run: Run, spec: JobSpec) -> bool:

@@ -220,7 +220,7 @@ class EnvFrom(Struct, frozen=True, omit_defaults=True):
 
 class EnvVar(Struct, frozen=True, omit_defaults=True):
     """One variable for the run; exactly one of what follows the name is set. File and env references are resolved at start, never stored; keys of
-    Secrets and ConfigMaps are resolved by Kubernetes.
+    Secrets and ConfigMaps are resolved by Kubernetes. `credential_ref` names a delivery of the job's credential policy.
     """
 
     name: str
@@ -230,6 +230,7 @@ class EnvVar(Struct, frozen=True, omit_defaults=True):
     field_ref: str | None = None
     secret_key_ref: KeyRef | None = None
     config_map_key_ref: KeyRef | None = None
+    credential_ref: str | None = None
 
 
 class PoolRef(Struct, frozen=True, omit_defaults=True):

@@ -96,11 +96,13 @@ class Reason(StrEnum):
     BoxNotTried = "BoxNotTried", "Whether its box can be made is found out on the host that runs it."
 
     CredentialsAllowed = "CredentialsAllowed", "All credentials that it is to be given may be given to it."
+    CredentialDelivered = "CredentialDelivered", "Its policy delivers every credential that its variables take."
 
     # trust gates: no
     IdentityRefused = "IdentityRefused", "The provider of its identity does not vouch for it as it is declared."
     ScopesEmpty = "ScopesEmpty", "Nothing is left of the scopes that it would act with."
     CredentialRefused = "CredentialRefused", "It is to be given a credential that it cannot or must not have."
+    CredentialNotDelivered = "CredentialNotDelivered", "A variable takes a credential that its policy does not deliver."
     BoxNotEnforceable = "BoxNotEnforceable", "Something that its contract asks for cannot be enforced where it runs."
     CostNotEnforceable = "CostNotEnforceable", "Its contract bounds what it costs, and its target does not tell."
     TrustAboveParent = "TrustAboveParent", "It would be trusted further than the run that triggered it."

@@ -181,6 +181,7 @@ def _variable(source: Source) -> job.EnvVar:
         field_ref=origin.get("fieldRef", {}).get("fieldPath"),
         secret_key_ref=_key(origin.get("secretKeyRef")),
         config_map_key_ref=_key(origin.get("configMapKeyRef")),
+        credential_ref=origin.get("credentialRef", {}).get("name"),
     )
 
 

@@ -49,6 +49,7 @@ def credentials(spec: Source) -> trust.CredentialPolicy:
     return trust.CredentialPolicy(
         deliver=tuple(_delivery(one) for one in spec.get("deliver", ())),
         max_lifetime=durations.parse(spec.get("maxLifetime", "1h")),
+        renew=spec.get("renew", True),
         children=trust.Children(spec.get("children", trust.Children.Nothing)),
         child_scopes=tuple(spec.get("childScopes", ())),
     )

@@ -5,7 +5,9 @@ Invariant: a value is in a `Given` and in what is made of it, and in no message 
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -32,15 +34,35 @@ class Given(msgspec.Struct, frozen=True):
         return f"Given({self.name})"
 
 
+class Token(msgspec.Struct, frozen=True):
+    """A token that nobody here ever has: the kubelet puts it into a file of the run's Pod, and renews it there."""
+
+    name: str
+    file: str
+    account: str  # the service account that the Pod runs as
+    audience: str
+    lifetime: timedelta
+
+
 class Arranged(msgspec.Struct, frozen=True):
     """What is given to a run, by where it goes. `files`: relative path to content."""
 
     env: Mapping[str, str] = {}
     files: Mapping[str, bytes] = {}
     secrets: tuple[bytes, ...] = ()
+    tokens: tuple[Token, ...] = ()
 
     def __repr__(self) -> str:
         return "Arranged(***)"
+
+
+@runtime_checkable
+class Refreshing(Protocol):
+    """An execution whose files can get new contents while it runs."""
+
+    def refresh(self, path: str, value: bytes) -> str | None:
+        """Replace one file of the request, as a whole; from now on the new value is masked as well. What prevented it, in words."""
+        ...
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -52,7 +74,7 @@ class Refused(msgspec.Struct, frozen=True):
 NOTHING = Arranged()
 
 
-def arrange(given: Iterable[Given]) -> Arranged | Refused:
+def arrange(given: Iterable[Given], tokens: Sequence[Token] = ()) -> Arranged | Refused:
     """Put everything where it is to go. Pure.
 
     Shape:  the first that cannot be delivered refuses all: a run that lacks one of its credentials must not start.
@@ -65,9 +87,15 @@ def arrange(given: Iterable[Given]) -> Arranged | Refused:
         wrong = _into_env(one, env) or _into_files(one, files)
         if wrong is not None:
             return Refused(f"the credential {one.name!r} cannot be delivered: {wrong}")
+    for token in tokens:
+        if (wrong := _bad_path(token.file) or _in_the_way(token.file, files)) is not None:
+            return Refused(f"the credential {token.name!r} cannot be delivered: {wrong}")
+        files[token.file] = b""
     if sum(map(len, files.values())) > LARGEST:
         return Refused(f"the files of the credentials are larger than {LARGEST} bytes together: deliver less")
-    return Arranged(env, files, tuple(secrets))
+    for token in tokens:
+        del files[token.file]
+    return Arranged(env, files, tuple(secrets), tuple(tokens))
 
 
 def _into_env(one: Given, env: dict[str, str]) -> str | None:
@@ -93,15 +121,23 @@ def _into_files(one: Given, files: dict[str, bytes]) -> str | None:
     """Effect: the file in `files`. What is wrong, else None."""
     if one.file is None:
         return None
-    parts = one.file.split("/")
+    wrong = _bad_path(one.file) or _in_the_way(one.file, files)
+    if wrong is None:
+        files[one.file] = one.value
+    return wrong
+
+
+def _bad_path(file: str) -> str | None:
+    parts = file.split("/")
     if any(part in ("", ".", "..") or "\0" in part for part in parts) or len(parts) > _MOST_PARTS:
-        return (
-            f"{one.file!r} is no relative path: it begins and ends with a name, has no empty part, no `.` and no `..`"
-        )
+        return f"{file!r} is no relative path: it begins and ends with a name, has no empty part, no `.` and no `..`"
     if any(len(part.encode("utf-8", "surrogateescape")) > _LONGEST_PART for part in parts):
-        return f"a part of the path {one.file!r} is longer than {_LONGEST_PART} bytes: shorten it"
+        return f"a part of the path {file!r} is longer than {_LONGEST_PART} bytes: shorten it"
+    return None
+
+
+def _in_the_way(file: str, files: Iterable[str]) -> str | None:
     for other in files:
-        if other == one.file or other.startswith(one.file + "/") or one.file.startswith(other + "/"):
-            return f"the file {one.file!r} is in the way of {other!r}: choose another path"
-    files[one.file] = one.value
+        if other == file or other.startswith(file + "/") or file.startswith(other + "/"):
+            return f"the file {file!r} is in the way of {other!r}: choose another path"
     return None

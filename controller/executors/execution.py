@@ -171,6 +171,14 @@ class LocalExecution:
 
     # While it runs
 
+    def refresh(self, path: str, value: bytes) -> str | None:
+        """See `credentials.Refreshing`."""
+        private, needles = self._with.private, self.request.needles
+        if self._ended or private is None or path not in self.request.files or needles is None:
+            return f"there is no file {path!r} of a run that goes on"
+        needles.add(value)
+        return private.replace(self.request.run, path, value)
+
     def grown(self) -> None:
         """It is not one of those that end at once: watch its output and its time."""
         if self._ended or self._ending is not None or self._code is not None:
@@ -390,6 +398,8 @@ class LocalExecution:
         self._stdout.close()
         self._stderr.close()
         self._remove_files()
+        if self.request.output_path is not None:
+            self._with.logs.unlink(self.request.output_path)
 
     def _close_keeper(self) -> None:
         if self._keeper >= 0:

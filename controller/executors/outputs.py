@@ -1,14 +1,17 @@
 """The values that a run gives to others: `key=value` lines in the file that $JOBWARDEN_OUTPUT names.
 
-`local` takes the file once the process has ended with 0; chains read the values as parameters.
+`local` takes the file once the process has ended with 0; chains read the values as parameters. What a controller that was killed has left there, the next one removes.
 Invariants: whatever the process left at that path (a directory, a FIFO, a gigabyte), reading it neither blocks nor fails the run; a secret that the run
 was given is masked before anything is made of what it wrote, the words of an error included.
 """
 
+import contextlib
 import errno
 import os
 import re
+import shutil
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -58,6 +61,25 @@ def parse(data: bytes, needles: Needles | None = None) -> Outputs:
             return Outputs(error=f"$JOBWARDEN_OUTPUT, line {number}: the value of {key} holds a NUL byte")
         values[key] = value
     return Outputs(values=values)
+
+
+def left(folder: Path) -> list[str]:
+    """The runs that have something in the folder of outputs."""
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - names
+    except OSError:
+        return []
+
+
+def remove(folder: Path, runs: Iterable[str]) -> None:
+    """Remove what these runs have written and nobody will read, whatever it is: it was never masked. Errors: none."""
+    for run in runs:
+        path = folder / run
+        with contextlib.suppress(OSError):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
 
 
 def take(path: str | Path, needles: Needles | None = None) -> Outputs | None:

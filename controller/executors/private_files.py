@@ -14,6 +14,7 @@ import contextlib
 import fcntl
 import os
 import re
+import secrets
 import stat
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -88,6 +89,15 @@ class PrivateFiles:
         except OSError as error:
             self.remove(run)
             return f"its credentials cannot be written below {place.parent}: {error.strerror}"
+        return None
+
+    def replace(self, run: str, path: str, content: bytes) -> str | None:
+        """Put something else into one of the run's files: whoever opens it finds the old or the new, and both whole. Why not, in words; then the old is there."""
+        try:
+            with _entered(_checked(run), self._fd) as folder:
+                _replace(folder, path.split("/"), content)
+        except OSError as error:
+            return f"the file {path!r} of its credentials cannot be replaced: {error.strerror}"
         return None
 
     def remove(self, run: str) -> str | None:
@@ -254,6 +264,23 @@ def _write(folder: int, parts: Sequence[str], content: bytes) -> None:
         os.fchmod(file, 0o400)  # whatever the umask has made of it
     finally:
         os.close(file)
+
+
+def _replace(folder: int, parts: Sequence[str], content: bytes) -> None:
+    """One file, by a name that nobody has and a rename. Errors: OSError, and nothing has changed."""
+    name, *rest = parts
+    if rest:
+        with _entered(name, folder) as inner:
+            _replace(inner, rest, content)
+        return
+    beside = f".{secrets.token_hex(8)}"
+    try:
+        _write(folder, [beside], content)
+        os.rename(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(beside, dir_fd=folder)
+        raise
 
 
 def _remove(name: str, parent: int) -> None:

@@ -13,6 +13,7 @@ import msgspec
 
 from controller.base.masked_stream import Needles
 from controller.domain.job import FailureReason, JobSpec
+from controller.executors.credentials import Token
 
 
 class PodRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +24,8 @@ class PodRequest(msgspec.Struct, frozen=True, kw_only=True):
     secrets: (
         Mapping[str, str] | None
     )  # variables that only the Pod may see; None: not looked up, since the Pod is there already
+    files: Mapping[str, bytes] = {}  # relative path to content, for the Pod alone
+    tokens: tuple[Token, ...] = ()  # what the kubelet puts beside these files
 
     def __repr__(self) -> str:
         return "PodRequest(***)"

@@ -11,7 +11,7 @@ import msgspec
 from controller.domain.abilities import confines
 from controller.domain.reasons import Reason
 from controller.domain.trust import Authorization, Decision, Detail, Grant, Identity, Outcome
-from controller.gates import authorization, box, contract, credentials, decision_points, identity
+from controller.gates import authorization, box, contract, credentials, decision_points, delivery, identity
 from controller.gates.enquiries import Enquiry, Vouching
 from controller.gates.facts import Answer, Escalated, Granted, Refused, TrustFacts, Unanswered, Withheld
 
@@ -38,7 +38,7 @@ class _Passage:
         self._outcomes: list[Outcome] = []
 
     def through(self) -> Answer:
-        for gate in (self._who, self._children, self._given, self._level, self._box, self._authorization):
+        for gate in (self._who, self._taken, self._children, self._given, self._level, self._box, self._authorization):
             answer = gate()
             if answer is not None:
                 return answer
@@ -46,6 +46,12 @@ class _Passage:
 
     def _who(self) -> Answer | None:
         return self._settle(identity.resolve(self._facts))
+
+    def _taken(self) -> Answer | None:
+        """A run that takes nothing of its policy by name passes in silence."""
+        spec = self._facts.spec
+        outcome = delivery.possible(self._facts.governed.credentials, spec) if spec is not None else None
+        return self._note(outcome) if outcome is not None else None
 
     def _children(self) -> Answer | None:
         left = identity.hand_down(self._facts, self._identity)

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 
-_CREDENTIALS = "Attestations, and credentials that change while a run lasts"
+_CREDENTIALS = "Attestations"
 _PROOFS = "Proofs of authority"
 _AGENTS = "Agents"
 
 _ATTESTED = {"attestation": _CREDENTIALS}
-_DELIVERY = {"renew": _CREDENTIALS}
 
 # By kind, then by pointer with * for list positions, then by field; the value names the capability that brings it.
 FIELDS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
@@ -17,12 +16,9 @@ FIELDS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
             "gateway": _AGENTS,
             "gatewayRef": _AGENTS,
         },
-        "/spec/env/*/valueFrom": {"credentialRef": _CREDENTIALS},
         "/spec/identity": _ATTESTED,
-        "/spec/credentialPolicy": _DELIVERY,
     },
     "IdentityProfile": {"/spec": _ATTESTED},
-    "CredentialPolicy": {"/spec": _DELIVERY},
     "AuthorizationPolicy": {"/spec": {"proof": _PROOFS}},
     "RunRequest": {"/spec": {"proofFrom": _PROOFS}},
 }

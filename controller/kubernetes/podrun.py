@@ -81,7 +81,8 @@ class PodExecution:
         self.started_at = facilities.clock.now()
         self._with, self._workloads = facilities, facilities.workloads
         self._spec = request.pod.spec
-        self._secrets = request.pod.secrets
+        # Whoever takes a run up does not know whether it has one.
+        self._hides = adopted or podspec.hides(request)
         self._on_end, self._forget = on_end, forget
         self._adopted = adopted
         self._uid: str | None = None  # of the Job that is ours, once it is known
@@ -440,7 +441,7 @@ class PodExecution:
         """What only a run that goes on may have goes at its end; old Jobs go when there are enough."""
         namespace, run = self.request.namespace, self.request.run
         job = self._manifest or self._job
-        if job and (self._secrets is None or self._secrets):
+        if job and self._hides:
             ask = partial(self._workloads.delete_secret, namespace, podspec.secret_name(job))
             with contextlib.suppress(ApiFailed):
                 await self._patiently(ask, self._time() + _GONE_AFTER_S)

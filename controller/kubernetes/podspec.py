@@ -4,6 +4,7 @@
 Source: https://kubernetes.io/docs/concepts/workloads/controllers/job/
 """
 
+import base64
 import copy
 import math
 import uuid
@@ -13,6 +14,7 @@ from typing import Any
 import msgspec
 
 from controller.domain.job import DeletionPolicy, EnvFrom, EnvVar, ExecTarget, JobSpec, KeyRef, PodTarget
+from controller.executors.credentials import DIRECTORY_VARIABLE
 from controller.executors.protocol import ExecutionRequest, PodRequest
 from controller.kinds.catalog import API_VERSION, GROUP
 
@@ -29,6 +31,8 @@ Object = Mapping[str, Any]
 
 _CONTAINER = "run"
 _NOBODY = 65532
+_VOLUME = "jobwarden-credentials"
+_PRIVATE, _OF_ITS_CONTAINER = 0o400, 0o444
 _ANNOTATIONS = {"argocd.argoproj.io/ignore-resource-updates": "true"}
 _GIVEN_UP = (
     "The run was given up before its Job could begin. This Job only has its name, so that it cannot begin any more."
@@ -82,13 +86,19 @@ def job(request: ExecutionRequest, owner: Owner | None) -> dict[str, Any]:
             "completions": 1,
             "parallelism": 1,
             "podReplacementPolicy": "Failed",
-            "suspend": bool(pod.secrets),
+            "suspend": hides(request),
             "activeDeadlineSeconds": math.ceil(deadline.total_seconds()),
             "ttlSecondsAfterFinished": math.ceil(spec.history.max_age.total_seconds()),
         },
     }
     made["spec"]["template"] = _template(request, pod, secret_name(made))
     return made
+
+
+def hides(request: ExecutionRequest) -> bool:
+    """Whether the run has a Secret. Pure."""
+    pod = _pod_request(request)
+    return bool(pod.secrets or pod.files)
 
 
 def is_made_of(there: Object, manifest: Object) -> bool:
@@ -147,7 +157,13 @@ def secret(request: ExecutionRequest, made: Object) -> dict[str, Any]:
         "immutable": True,
         "type": "Opaque",
         "stringData": dict(pod.secrets or {}),
+        "data": {key: base64.b64encode(pod.files[path]).decode() for key, path in _keys(pod)},
     }
+
+
+def _keys(pod: PodRequest) -> list[tuple[str, str]]:
+    """The key of each file in the Secret, which has no slashes; a name of a variable has no dot."""
+    return [(f"file.{number}", path) for number, path in enumerate(sorted(pod.files))]
 
 
 def container_of(request: ExecutionRequest) -> str:
@@ -176,7 +192,7 @@ def _owned(owner: Owner | None, spec: JobSpec) -> dict[str, Any]:
 
 def _template(request: ExecutionRequest, pod: PodRequest, hidden: str) -> dict[str, Any]:
     if isinstance(pod.spec.target, PodTarget):
-        return _given(request, pod, pod.spec.target)
+        return _given(request, pod, pod.spec.target, hidden)
     container = {
         "name": _CONTAINER,
         "image": pod.spec.image,
@@ -187,21 +203,41 @@ def _template(request: ExecutionRequest, pod: PodRequest, hidden: str) -> dict[s
         "securityContext": dict(_RESTRICTED),
         **({"workingDir": request.cwd} if request.cwd else {}),
     }
-    return {
-        "metadata": {"labels": _labels(request)},
-        "spec": {
-            "restartPolicy": "Never",
-            "automountServiceAccountToken": False,
-            "enableServiceLinks": False,
-            "terminationGracePeriodSeconds": _grace(request),
-            # An image whose user is root would be refused; a script in it rarely needs to be.
-            "securityContext": {"runAsUser": _NOBODY, "runAsGroup": _NOBODY},
-            "containers": [container],
-        },
+    body: dict[str, Any] = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": _grace(request),
+        # An image whose user is root would be refused; a script in it rarely needs to be.
+        "securityContext": {"runAsUser": _NOBODY, "runAsGroup": _NOBODY},
+        "containers": [container],
     }
+    if pod.files or pod.tokens:
+        # Files of a Secret are root's: the group is how another user reads them.
+        body["securityContext"]["fsGroup"] = _NOBODY
+        _mount(body, container, pod, hidden, _PRIVATE)
+    return {"metadata": {"labels": _labels(request)}, "spec": body}
 
 
-def _given(request: ExecutionRequest, pod: PodRequest, target: PodTarget) -> dict[str, Any]:
+def _mount(body: dict[str, Any], container: dict[str, Any], pod: PodRequest, hidden: str, mode: int) -> None:
+    """Effect: the files of the credentials are in this container of the Pod, and what the kubelet puts beside them."""
+    items = [{"key": key, "path": path} for key, path in _keys(pod)]
+    sources: list[dict[str, Any]] = [{"secret": {"name": hidden, "items": items}}] if items else []
+    for token in pod.tokens:
+        wanted = {
+            "path": token.file,
+            "audience": token.audience,
+            "expirationSeconds": math.ceil(token.lifetime.total_seconds()),
+        }
+        sources.append({"serviceAccountToken": wanted})
+        body["serviceAccountName"] = token.account
+    volume = {"name": _VOLUME, "projected": {"sources": sources, "defaultMode": mode}}
+    mount = {"name": _VOLUME, "mountPath": pod.values[DIRECTORY_VARIABLE], "readOnly": True}
+    body["volumes"] = [*(body.get("volumes") or ()), volume]
+    container["volumeMounts"] = [*(container.get("volumeMounts") or ()), mount]
+
+
+def _given(request: ExecutionRequest, pod: PodRequest, target: PodTarget, hidden: str) -> dict[str, Any]:
     """The author's template with what a run has to have. Only what would break the account of a run is changed."""
     template = copy.deepcopy(target.template)
     body: dict[str, Any] = template["spec"]
@@ -217,8 +253,15 @@ def _given(request: ExecutionRequest, pod: PodRequest, target: PodTarget) -> dic
     name = container_of(request)
     (container,) = (one for one in body["containers"] if one.get("name") == name)
     ours = {**pod.values, "JOBWARDEN_OUTPUT": container.get("terminationMessagePath") or pod.values["JOBWARDEN_OUTPUT"]}
-    theirs = [one for one in container.get("env") or () if one.get("name") not in ours]
-    container["env"] = [*theirs, *_plain(ours)]
+    secrets = pod.secrets or {}
+    theirs = [
+        one for one in container.get("env") or () if one.get("name") not in ours and one.get("name") not in secrets
+    ]
+    container["env"] = [*theirs, *_hidden(pod, hidden), *_plain(ours)]
+    if pod.files or pod.tokens:
+        # Who its user is only the image knows; without a group of the Pod nobody but root could read them.
+        grouped = "fsGroup" in (body.get("securityContext") or {})
+        _mount(body, container, pod, hidden, _PRIVATE if grouped else _OF_ITS_CONTAINER)
     return template
 
 
@@ -234,8 +277,12 @@ def _command(request: ExecutionRequest, spec: JobSpec) -> dict[str, list[str]]:
 
 
 def _environment(pod: PodRequest, hidden: str) -> list[dict[str, Any]]:
-    secrets = [_from(name, "secretKeyRef", KeyRef(hidden, name)) for name in sorted(pod.secrets or ())]
-    return [*(one for variable in pod.spec.env for one in _reference(variable)), *secrets, *_plain(pod.values)]
+    references = (one for variable in pod.spec.env for one in _reference(variable))
+    return [*references, *_hidden(pod, hidden), *_plain(pod.values)]
+
+
+def _hidden(pod: PodRequest, hidden: str) -> list[dict[str, Any]]:
+    return [_from(name, "secretKeyRef", KeyRef(hidden, name)) for name in sorted(pod.secrets or ())]
 
 
 def _plain(values: Mapping[str, str]) -> list[dict[str, Any]]:

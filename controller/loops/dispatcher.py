@@ -27,13 +27,14 @@ from controller.base.timers import Alarm
 from controller.dispatch import launch, watching
 from controller.dispatch.cycle import Turn, Turned, turn
 from controller.dispatch.knowledge import Asked, Knowledge
-from controller.domain.job import WatchdogTarget
+from controller.domain.job import JobSpec, WatchdogTarget
 from controller.domain.reasons import Reason
 from controller.domain.records import Ending, Handle, Run
 from controller.domain.states import DispatchState, RunState
 from controller.domain.story import StoryEvent, StoryKind, Tell
-from controller.executors.credentials import Given
+from controller.executors.credentials import Refreshing
 from controller.executors.protocol import Execution, ExecutionRequest, ExecutionResult, Executor, masked
+from controller.loops.obtaining import Held, Obtained
 from controller.store import dispatches, jobs, runs
 from controller.store.runs import OpenRun
 from controller.store.store import Store, Tx
@@ -62,8 +63,10 @@ _LOOK_AGAIN_S = 1.0
 """Between two tries of a watchdog to read what the store does not give."""
 
 
-Obtain = Callable[[Run], Awaitable[Sequence[Given] | str]]
+Obtain = Callable[[Run, JobSpec], Awaitable[Obtained | str]]
 """What a run is given, or why it cannot be started."""
+Keep = Callable[[Run, Sequence[Held], Refreshing], Coroutine[Any, Any, None]]
+"""Sees to it that what a run was given does not end under it, until that is cancelled."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -97,10 +100,11 @@ class Dispatcher:
         tell: Tell = lambda _event: None,
         on_change: Callable[[Sequence[int]], None] = lambda _jobs: None,
         obtain: Obtain | None = None,
+        keep: Keep | None = None,
         knowledge: Knowledge | None = None,
         enquire: Callable[[Sequence[Asked]], None] = lambda _asked: None,
     ) -> None:
-        """`on_change` is told which jobs a turn changed; `obtain` gives what a run's grant says that it is given; `knowledge` is what this controller knows
+        """`on_change` is told which jobs a turn changed; `obtain` gives what a run's grant says that it is given, and `keep` renews it; `knowledge` is what this controller knows
         beside the database, and `enquire` finds out what the gates want to know.
         """
         self._store = store
@@ -113,6 +117,8 @@ class Dispatcher:
         self._tell = tell
         self._on_change = on_change
         self._obtain = obtain or _nobody_gives
+        self._keep = keep
+        self._keeping: dict[str, asyncio.Task[None]] = {}
         self._knowledge = knowledge or Knowledge()
         self._enquire = enquire
         self._wake = Wake()
@@ -268,12 +274,20 @@ class Dispatcher:
     async def _start_with_credentials(self, opened: OpenRun) -> None:
         """Start a run that is given something: whoever has to be asked for it holds up nobody else."""
         run, spec = opened.run, opened.spec
-        given = await self._obtain(run)
-        prepared = (
-            given if isinstance(given, str) else await asyncio.to_thread(self._launcher.prepare, run, spec, given)
-        )
-        self._execute(run, prepared)
+        obtained = await self._obtain(run, spec)
+        if isinstance(obtained, str):
+            self._execute(run, obtained)
+        else:
+            prepare = partial(self._launcher.prepare, run, spec, obtained.given, obtained.tokens)
+            self._execute(run, await asyncio.to_thread(prepare))
+            self._keep_fresh(run, obtained.held)
         self.wake()
+
+    def _keep_fresh(self, run: Run, held: Sequence[Held]) -> None:
+        """Have what a run holds renewed for as long as it runs, where what runs can be given something anew."""
+        execution: object = self._executions.get(run.name)
+        if self._keep is not None and isinstance(execution, Refreshing):
+            self._keeping[run.name] = asyncio.get_running_loop().create_task(self._keep(run, held, execution))
 
     def _begin(self, run: Run, work: Coroutine[Any, Any, None]) -> None:
         """Do something for an open run beside the turns; what breaks it is an ending of the run."""
@@ -344,6 +358,9 @@ class Dispatcher:
     def _on_end(self, result: ExecutionResult) -> None:
         self._executions.pop(result.run, None)
         self._unrecorded.discard(result.run)
+        keeping = self._keeping.pop(result.run, None)
+        if keeping is not None:
+            keeping.cancel()
         timer = self._young.pop(result.run, None)
         if timer is not None:
             timer.cancel()
@@ -535,7 +552,7 @@ class Dispatcher:
             await asyncio.sleep(0.02)
 
 
-async def _nobody_gives(_run: Run) -> Sequence[Given] | str:
+async def _nobody_gives(_run: Run, _spec: JobSpec) -> Obtained | str:
     return "this controller obtains no credentials"
 
 

@@ -62,6 +62,11 @@ class Caller:
         return isinstance(self._provider, Downscoping)
 
     @property
+    def can_renew(self) -> bool:
+        """Whether it can prolong what it gave, so that nothing has to be put in its place."""
+        return isinstance(self._provider, Renewing)
+
+    @property
     def can_revoke(self) -> bool:
         """Whether it can take back what it gave."""
         return isinstance(self._provider, Revoking)

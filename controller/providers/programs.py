@@ -75,9 +75,12 @@ async def run(argv: tuple[str, ...], env: Mapping[str, str], *, most: int) -> En
 def end_orphans() -> int:
     """Kill what programs of controllers that died have left, on this host, of this user; how many that were. Reads /proc: call it on a thread, at the start."""
     found = 0
+    numbered = _numbering(os.getpid())
     for pid in map(int, _pids()):
         mark = next((one for one in _environment(pid) if one.startswith(_PREFIX)), None)
-        if mark is not None and not _lives(mark.removeprefix(_PREFIX).decode("ascii", "replace")):
+        if mark is None or _numbering(pid) != numbered:
+            continue
+        if not _lives(mark.removeprefix(_PREFIX).decode("ascii", "replace")):
             found += _kill_marked(pid, mark)
     return found
 
@@ -92,6 +95,14 @@ def _lives(mark: str) -> bool:
     pid, _, rest = mark.partition(".")
     started = rest.partition(".")[0]
     return not (pid.isdigit() and started.isdigit()) or _started(int(pid)) == started
+
+
+def _numbering(pid: int) -> str:
+    """Where its number counts: a controller in a container names itself by a number that is somebody else's here. Source: pid_namespaces(7)."""
+    try:
+        return str(Path(f"/proc/{pid}/ns/pid").readlink())
+    except OSError:
+        return ""
 
 
 def _started(pid: int) -> str:

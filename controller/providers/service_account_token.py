@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+import msgspec
+
 from controller.base.errors import InvalidInput
 from controller.base.structs import described
 from controller.providers import config as configuration
@@ -29,6 +31,32 @@ class TokenConfig(Config, frozen=True):
     name: str
     audiences: tuple[str, ...]
     lifetime: str = "1h"
+
+
+class Projected(msgspec.Struct, frozen=True):
+    """The same token as a Pod of that account can have it of its node."""
+
+    account: str
+    audience: str
+    lifetime: timedelta
+
+
+def projected(
+    config: Mapping[str, Any], scopes: tuple[str, ...], keys: tuple[str, ...], at_most: timedelta
+) -> Projected | None:
+    """What a Pod is to ask its node for, instead of a token that is asked for here; None where that would not be the same. Pure.
+
+    A node gives tokens for one audience each. Source: serviceAccountToken of a projected volume.
+    """
+    try:
+        read = configuration.read("serviceAccountToken", config, TokenConfig)
+        lifetime = configuration.duration("spec.serviceAccountToken.lifetime", read.lifetime)
+    except InvalidInput:
+        return None
+    audiences = scopes or read.audiences
+    if len(audiences) != 1 or not set(audiences) <= set(read.audiences) or set(keys) - {"token"}:
+        return None
+    return Projected(read.name, audiences[0], max(_SHORTEST, min(lifetime, at_most)))
 
 
 class ServiceAccountToken:

@@ -148,6 +148,11 @@ def live_in_root(tx: Tx, root: str) -> list[Run]:
     return [run_of(row) for row in tx.execute(select(runs).where(_LIVE, runs.c.root == root))]
 
 
+def live_elsewhere(tx: Tx, owner: str) -> set[str]:
+    """The names of all open runs of other controller instances."""
+    return {row.name for row in tx.execute(select(runs.c.name).where(_LIVE, runs.c.owner != owner))}
+
+
 def anything_live(tx: Tx) -> bool:
     """Whether any run is open, on any instance."""
     return tx.execute(select(runs.c.name).where(_LIVE).limit(1)).first() is not None

@@ -1,5 +1,6 @@
 """Runs as Pods, against real Jobs: what is made, how every end is told, what a restart does to them. The tests play the kubelet."""
 
+import base64
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ from tests.cluster.conftest import RIGHTS, watch
 from tests.harness import Postgres, Warden, wait_for
 from tests.harness.apiproxy import ApiProxy
 from tests.harness.controlplane import tools
-from tests.harness.manifests import Document, bare, job
+from tests.harness.manifests import Document, bare, document, job
 from tests.harness.simulated import Simulated
 from tests.harness.warden import ROOT
 
@@ -379,6 +380,63 @@ def test_what_the_controller_looks_up_goes_through_a_secret_that_ends_with_the_r
     story.cluster.finish(story.pod(run), story.namespace)
     assert story.ended(run)["state"] == "Succeeded"
     wait_for(lambda: story.cluster.get("secret", kept, story.namespace) is None, "the Secret to go")
+
+
+def test_what_a_policy_delivers_reaches_the_pod_by_a_secret_and_by_its_node(
+    make_story: Callable[..., Story], tmp_path: Path
+) -> None:
+    """A file and a variable of a Secret that ends with the run; a token that only the node ever has; all that the API server accepts, and no value in the Job."""
+    canary = f"canary-{uuid.uuid4().hex}"
+    story = make_story()
+    config = tmp_path / "jobwarden.yaml"
+    config.write_text(
+        "apiVersion: jobwarden.dev/v1alpha1\nkind: ControllerConfiguration\n"
+        "settings: {pods: {allow: {serviceAccounts: [deployer]}}}\n",
+        encoding="utf-8",
+    )
+    cluster, namespace = story.cluster, story.namespace
+    cluster.kubectl("create", "serviceaccount", "deployer", "-n", namespace).ok()
+    cluster.kubectl("create", "secret", "generic", "api", f"--from-literal=token={canary}", "-n", namespace).ok()
+    may = ("--verb=get", "--resource=secrets", "--resource-name=api", "-n", namespace)
+    cluster.kubectl("create", "role", "reader", *may).ok()
+    cluster.kubectl("create", "rolebinding", "reader", "--role=reader", "--user=controller", "-n", namespace).ok()
+    deliver = [
+        {"name": "key", "providerRef": {"name": "from-secret"}, "file": "deep/key"},
+        {"name": "variable", "providerRef": {"name": "from-secret"}, "env": "TOKEN"},
+        {"name": "node", "providerRef": {"name": "of-account"}, "file": "deep/token"},
+    ]
+    account = {"serviceAccountToken": {"name": "deployer", "audiences": ["payments"], "lifetime": "20m"}}
+    cluster.apply(
+        document("CredentialProvider", "from-secret", {"kubernetesSecret": {"name": "api", "keys": ["token"]}}),
+        document("CredentialProvider", "of-account", account),
+        document("CredentialPolicy", "all", {"deliver": deliver}),
+        namespace=namespace,
+    ).ok()
+    story.start("--config", str(config))
+    story.declare(
+        credentialPolicyRef={"name": "all"}, env=[{"name": "SAME", "valueFrom": {"credentialRef": {"name": "key"}}}]
+    )
+    template = {"spec": {"containers": [{"name": "run", "image": "busybox:1.37"}]}}
+    story.declare("templated", credentialPolicyRef={"name": "all"}, pod={"template": template})
+    for name in ("one", "templated"):
+        run = story.run(name)
+        story.begin(run)
+        made = story.job_of(run)
+        assert canary not in json.dumps(made)
+        pod = story.cluster.get("pod", story.pod(run), namespace)["spec"]
+        assert pod["serviceAccountName"] == "deployer"
+        (volume,) = [one for one in pod["volumes"] if one["name"] == "jobwarden-credentials"]
+        hidden, token = volume["projected"]["sources"]
+        assert token["serviceAccountToken"] == {"audience": "payments", "expirationSeconds": 1200, "path": "deep/token"}
+        kept = hidden["secret"]["name"]
+        secret = cluster.get("secret", kept, namespace)
+        assert secret["immutable"] is True
+        assert secret["metadata"]["ownerReferences"][0]["uid"] == made["metadata"]["uid"]
+        values = {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+        assert values == {"file.0": canary, "TOKEN": canary} | ({"SAME": canary} if name == "one" else {})
+        story.cluster.finish(story.pod(run), namespace)
+        assert story.ended(run)["state"] == "Succeeded"
+        wait_for(lambda kept=kept: cluster.get("secret", kept, namespace) is None, "the Secret to go")
 
 
 def test_the_template_of_a_cronjob_pastes_as_it_is(story: Story) -> None:

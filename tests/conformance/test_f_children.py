@@ -1,8 +1,11 @@
 """Cases F: what the runs that a run triggers get of it."""
 
+import pytest
+
 from tests.conformance.test_e_trust import contract, decided, issuer, policy, profile, rule, vouched_for
 from tests.harness import Warden, job
 from tests.harness.manifests import Document, child, document
+from tests.harness.plugins import install
 
 
 def gives(name: str, children: str, *scopes: str) -> Document:
@@ -223,3 +226,43 @@ def test_S107_a_job_sees_what_it_was_given_and_nobody_else_does(warden: Warden) 
     assert run["status"]["output"]["stdout"] == "it is ***\n"
     warden.trigger("length").ok()
     warden.wait_run("length", "Succeeded")
+
+
+LEASING = """
+from controller.providers.protocol import Secret, Session
+
+class Provider:
+    def __init__(self, config, surroundings):
+        self.told = config["told"]
+
+    async def resolve(self, request):
+        return Session(credentials={"token": Secret("hush-hush-hush")}, lease=f"lease of {request.run} under {request.namespace}")
+
+    async def revoke(self, lease):
+        with open(self.told, "a") as file:
+            file.write(lease + "\\n")
+"""
+
+
+@pytest.mark.parametrize("script", ["true", "exit 3", "kill -9 $$"])
+def test_S106_what_a_provider_gave_is_given_back_once_its_run_has_ended(
+    warden: Warden, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    """However it ended: with the very lease that was given, once, also when the controller comes again."""
+    monkeypatch.setenv("JOBWARDEN_TEST_EXEC", "1")
+    install(warden, "leasing", LEASING)
+    told = warden.work / "told"
+    warden.write(
+        "all",
+        document("CredentialProvider", "leases", {"plugin": {"type": "leasing", "config": {"told": str(told)}}}),
+        delivering("given", {**TOKEN, "providerRef": {"name": "leases"}}),
+        job("ends", script, credentialPolicy={"deliver": [{**TOKEN, "providerRef": {"name": "leases"}}]}),
+    )
+    warden.start(applied=("ends",))
+    warden.trigger("ends").ok()
+    [run] = warden.wait_run("ends")
+    lease = f"lease of {run['metadata']['name']} under default\n"
+    warden.wait_for(lambda: told.exists() and told.read_text() == lease, "the lease to be given back")
+    assert warden.stop() == 0
+    warden.run_until_idle()
+    assert told.read_text() == lease

@@ -1,7 +1,7 @@
 """The real command in a process that kills itself with SIGKILL at a chosen instant: `python crashpoints.py POINT:COUNT ARGUMENTS…`.
 
 The instants are those at which the controller touches the world, so nothing of the product is named: a commit, the start of a process, the reaping of
-one, a signal to one. Only SIGKILL is used, which nobody can catch; what was written before is written, and nothing is cleaned up.
+one, a signal to one, a file or a folder that is given its mode, a folder that is removed. Only SIGKILL is used, which nobody can catch; what was written before is written, and nothing is cleaned up.
 """
 
 import os
@@ -11,7 +11,10 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-POINTS = ("before-commit", "after-commit", "before-spawn", "after-spawn", "after-reap", "before-signal")
+POINTS = (
+    *("before-commit", "after-commit", "before-spawn", "after-spawn", "after-reap", "before-signal"),
+    *("before-chmod", "after-chmod", "before-rmdir", "after-rmdir"),
+)
 
 
 class Trap:
@@ -37,6 +40,8 @@ def set_up(trap: Trap) -> None:
     around(subprocess, "Popen", trap, "spawn")
     around(os, "waitpid", trap, "reap")
     around(signal, "pidfd_send_signal", trap, "signal")
+    around(os, "fchmod", trap, "chmod")
+    around(os, "rmdir", trap, "rmdir")
 
 
 def around(where: Any, name: str, trap: Trap, point: str) -> None:

@@ -135,7 +135,8 @@ class PodsAllow(Model):
     service_accounts: list[ObjectName] = Field(
         default=[],
         max_length=64,
-        description="Service accounts that a template may name; their token is mounted then. `default` also allows its token in a volume.",
+        description="Service accounts that a template may name; their token is mounted then. `default` also allows its token in a volume. "
+        "Credentials of the type `serviceAccountToken` that are delivered as files come from the node for these accounts.",
         json_schema_extra=list_of(""),
     )
 

@@ -147,11 +147,17 @@ class EnvFromSource(Model):
     config_map_ref: ObjectRef | None = Field(None, description="A ConfigMap.")
 
 
+class CredentialRef(Model):
+    """Names a credential that the run is given."""
+
+    name: Name = Field(description="Name of a delivery of the job's credential policy.")
+
+
 class EnvSource(Model):
     """Where a variable's value is read when a run starts."""
 
     unions: ClassVar[tuple[Rule, ...]] = (
-        exactly_one("fileRef", "envRef", "fieldRef", "secretKeyRef", "configMapKeyRef"),
+        exactly_one("fileRef", "envRef", "fieldRef", "secretKeyRef", "configMapKeyRef", "credentialRef"),
     )
 
     file_ref: FileRef | None = Field(None, description="A file on the controller's host.")
@@ -163,6 +169,9 @@ class EnvSource(Model):
     )
     config_map_key_ref: KeyRef | None = Field(
         None, description="A key of a ConfigMap in the job's namespace. Only where runs are Pods."
+    )
+    credential_ref: CredentialRef | None = Field(
+        None, description="A credential of the job's credential policy, wherever else the policy delivers it."
     )
 
 

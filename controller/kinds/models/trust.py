@@ -14,7 +14,6 @@ from controller.kinds.models.base import (
     Url,
     at_least_one,
     at_most_one,
-    exactly_one,
     list_of,
 )
 from controller.kinds.models.credential_provider import CredentialKey, CredentialProviderRef
@@ -124,11 +123,11 @@ class InlineIdentity(Model):
 
 
 class Delivery(Model):
-    """One credential for each run."""
+    """One credential for each run. With neither `env` nor `file` a job takes it by `env.valueFrom.credentialRef`."""
 
-    unions: ClassVar[tuple[Rule, ...]] = (exactly_one("env", "file"),)
+    unions: ClassVar[tuple[Rule, ...]] = (at_most_one("env", "file"),)
 
-    name: Name = Field(description="What it is called in messages.")
+    name: Name = Field(description="What it is called in messages, and by `env.valueFrom.credentialRef` of a job.")
     provider_ref: CredentialProviderRef | None = Field(
         None,
         description="Where it comes from; absent: from the provider of the run's identity. A run that acts as the one that triggered it gets credentials of that provider alone.",
@@ -144,7 +143,7 @@ class Delivery(Model):
     )
     env: EnvName | None = Field(None, description="The variable that has it.")
     file: RelativePath | None = Field(
-        None, description="The file that has it, below the folder that $CREDENTIALS_DIRECTORY names; local runs only."
+        None, description="The file that has it, below the folder that $CREDENTIALS_DIRECTORY names."
     )
 
 
@@ -158,7 +157,12 @@ class CredentialPolicySpec(Model):
         json_schema_extra=list_of("name"),
     )
     max_lifetime: Duration = Field(
-        "1h", description="How long a credential may live at most, where its provider can say."
+        "1h",
+        description="How long a credential may live at most, where its provider can say; each renewal asks for as much again.",
+    )
+    renew: bool = Field(
+        default=True,
+        description="Whether files get new contents before what is in them ends, while a run lasts. A variable keeps what it had at the start.",
     )
     children: Literal["None", "Inherit", "Downscope", "Independent"] = Field(
         "None",

@@ -34,6 +34,7 @@ def check(document: Mapping[str, Any]) -> Iterator[Finding]:
         yield from _pod(spec)
     if "env" in spec:
         yield from _env(spec["env"], metadata)
+        yield from _credentials(spec)
     if "concurrency" in spec:
         pools = [{"kind": "ResourcePool", **pool} for pool in spec["concurrency"].get("pools", ())]
         yield from doubles(pools, "/spec/concurrency/pools", "pool", "kind", "name")
@@ -212,6 +213,24 @@ def _env(env: list[Spec], metadata: Spec) -> Iterator[Finding]:
                     message,
                     f"Add it to metadata.{table}",
                 )
+
+
+def _credentials(spec: Spec) -> Iterator[Finding]:
+    """A policy by reference is looked into when a run is about to open."""
+    if "credentialPolicyRef" in spec:
+        return
+    known = [one["name"] for one in spec.get("credentialPolicy", {}).get("deliver", ())]
+    for index, variable in enumerate(spec["env"]):
+        name = variable.get("valueFrom", {}).get("credentialRef", {}).get("name")
+        if name is None or name in known:
+            continue
+        at = f"/spec/env/{index}/valueFrom/credentialRef/name"
+        if "credentialPolicy" not in spec:
+            yield _clash(at, "the job has no credential policy to take it from", "Add credentialPolicyRef")
+        else:
+            message = f"the job's credential policy delivers no {shown(name)}"
+            hint = f"Use one of {', '.join(known)}" if known else "Add it to credentialPolicy.deliver"
+            yield Finding(at, Reason.InvalidValue, message, hint)
 
 
 def _member(path: str) -> tuple[str, str]:

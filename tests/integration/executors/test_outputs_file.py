@@ -1,7 +1,9 @@
 """Values that a real run leaves for others."""
 
 from datetime import timedelta
+from pathlib import Path
 
+from controller.executors import outputs
 from tests.integration.executors.conftest import Runner, until
 
 
@@ -20,6 +22,24 @@ async def test_a_failed_run_has_no_outputs_and_leaves_no_file(run: Runner) -> No
         assert result.outputs == {}
         assert result.outputs_error is None
     await until(lambda: list(run.folder.glob("*.outputs")) == [], "the files are removed")
+
+
+def test_whatever_a_run_has_left_there_is_removed(tmp_path: Path) -> None:
+    """Files, folders, links and what they do not point at; those of other runs stay."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/kept").write_text("x")
+    folder = tmp_path / "outputs"
+    folder.mkdir()
+    (folder / "file").write_text("a=b")
+    (folder / "folder").mkdir()
+    (folder / "folder/deep").write_text("a=b")
+    (folder / "link").symlink_to(tmp_path / "outside")
+    (folder / "other").write_text("a=b")
+    assert sorted(outputs.left(folder)) == ["file", "folder", "link", "other"]
+    outputs.remove(folder, ["file", "folder", "link", "nobody"])
+    assert outputs.left(folder) == ["other"]
+    assert (tmp_path / "outside/kept").exists()
+    assert outputs.left(tmp_path / "nowhere") == []
 
 
 async def test_malformed_outputs_are_told_of_and_the_run_still_succeeds(run: Runner) -> None:

@@ -18,7 +18,9 @@ import msgspec
 import pytest
 
 from controller.base.clock import SystemClock
+from controller.base.masked_stream import Needles
 from controller.executors import orphans, private_files
+from controller.executors.credentials import Refreshing
 from controller.executors.local import LocalExecutor
 from controller.executors.private_files import NoPlace, PrivateFiles, places, sweep
 from controller.executors.protocol import ExecutionResult
@@ -129,6 +131,34 @@ def test_links_are_not_followed(private: PrivateFiles, place: Path, tmp_path: Pa
     assert private.remove("run") is None
     assert (tmp_path / "precious").read_text() == "precious"
     assert [path.name for path in root_of(place).rglob("*")] == ["me"]
+
+
+def test_a_file_is_replaced_as_a_whole_or_not_at_all(private: PrivateFiles, place: Path, tmp_path: Path) -> None:
+    """Who has the old one open reads it to its end; nothing is left beside, no link is followed, and no file is made for a run that is gone."""
+    assert private.fill("run-1", FILES) is None
+    folder = private.path("run-1")
+    assert isinstance(folder, Path)
+    with (folder / "tls/deep/key").open("rb") as reader:
+        assert private.replace("run-1", "tls/deep/key", b"new") is None
+        assert reader.read() == FILES["tls/deep/key"]
+    assert (folder / "tls/deep/key").read_bytes() == b"new"
+    assert stat.S_IMODE((folder / "tls/deep/key").stat().st_mode) == 0o400
+    assert len(list(folder.rglob("*"))) == 4
+
+    (folder / "token").unlink()
+    (folder / "token").mkdir()
+    refused = private.replace("run-1", "token", b"new")
+    assert refused is not None
+    assert refused.startswith("the file 'token' of its credentials cannot be replaced")
+    assert list(folder.glob(".*")) == []
+    (folder / "tls/deep/key").unlink()
+    (folder / "tls/deep").rmdir()
+    (folder / "tls/deep").symlink_to(tmp_path)
+    assert private.replace("run-1", "tls/deep/key", b"new") is not None
+    assert list(tmp_path.iterdir()) == []
+    private.remove("run-1")
+    assert private.replace("run-1", "token", b"new") is not None
+    assert left_in(place) == [folder.parent]
 
 
 def test_what_a_run_has_put_there_goes_as_well(private: PrivateFiles) -> None:
@@ -270,6 +300,32 @@ async def test_a_run_sees_its_files_and_they_are_gone_when_it_has_ended(
     assert result.stdout == b"canary-token 400\n"
     assert [path.name for path in left_in(place)] == ["me"]
     assert result.note is None
+
+
+async def test_what_a_file_gets_anew_is_masked_before_it_can_be_read(run: Runner, private: PrivateFiles) -> None:
+    """The old one still is; a run that has ended gets nothing."""
+    script = """
+    cat "$FOLDER/token"; while [ "$(cat "$FOLDER/token")" = "$OLD" ]; do sleep 0.01; done
+    cat "$FOLDER/token"; echo "$OLD"; base64 "$FOLDER/token"; echo "token=$(cat "$FOLDER/token")" > "$JOBWARDEN_OUTPUT"
+    """
+    folder = private.path("run-1")
+    request = run.request(
+        script=script,
+        run="run-1",
+        env={"OLD": "canary-old-value", "FOLDER": str(folder)},
+        files={"token": b"canary-old-value" + b"\n"},
+        needles=Needles.of([b"canary-old-value"]),
+    )
+    execution, ended = run.start(request)
+    assert isinstance(execution, Refreshing)
+    await until(lambda: execution.output_bytes > 0, "the old one to be printed")
+    assert execution.refresh("other", b"x") is not None
+    assert execution.refresh("token", b"brand-new-value") is None
+    result = await ended
+    assert result.stdout == b"***\n******\n***\n"
+    assert Path(str(request.log_path)).read_bytes() == result.stdout
+    assert result.outputs == {"token": "***"}
+    assert execution.refresh("token", b"too-late-value") is not None
 
 
 async def test_a_run_that_cannot_start_leaves_no_files(run: Runner, private: PrivateFiles, place: Path) -> None:

@@ -23,20 +23,22 @@ from controller.domain.trust import (
     SubjectKind,
     TrustLevel,
 )
-from controller.executors.credentials import Given
+from controller.executors.credentials import Given, Token
 from controller.gates.enquiries import Away, NotVouched, Vouched, Vouching
 from controller.loops import obtaining
-from controller.loops.obtaining import Obtaining, ProviderAway
+from controller.loops.obtaining import Obtained, Obtaining, ProviderAway
 from controller.providers.protocol import GROUP, Answer, Refused, Request, Secret, Session, Unavailable
 from controller.providers.registry import Registry
 from controller.providers.surroundings import Surroundings
-from controller.store import cleanups
+from controller.store import cleanups, governors
 from controller.store.database import open_store
 from controller.store.store import Store
+from tests import builders
 from tests.integration.dispatch.world import World
 from tests.integration.store.test_cleanups import running
 from tests.integration.store.test_governors import declare
 
+SPEC = builders.spec_of(builders.job("job", script="true"))
 ACME, MINT = Ref("acme", "CredentialProvider"), Ref("mint", "CredentialProvider")
 
 
@@ -108,7 +110,8 @@ async def given(giver: Obtaining, world: World, *deliveries: Delivery, who: Iden
     [run] = world.live()
     policy = CredentialPolicy(deliver=deliveries, max_lifetime=timedelta(minutes=5))
     grant = Grant(digest="", identity=who, credentials=policy)
-    return await giver.for_run(msgspec.structs.replace(run, grant=grant))
+    found = await giver.for_run(msgspec.structs.replace(run, grant=grant), SPEC)
+    return list(found.given) if isinstance(found, Obtained) else found
 
 
 async def test_a_credential_is_asked_for_in_the_name_of_the_run(giver: Obtaining, world: World) -> None:
@@ -189,6 +192,43 @@ async def test_a_key_that_signs_is_the_only_one_of_its_provider(giver: Obtaining
         await giver.key(ACME, "default")
 
 
+async def test_a_pod_gets_a_token_of_its_own_account_from_its_node(store: Store, world: World) -> None:
+    """Where the settings allow that account to jobs, for one audience, as a file; anything else is asked for here."""
+    declare(world, "CredentialProvider", "one", {"serviceAccountToken": {"name": "deployer", "audiences": ["a"]}})
+    declare(world, "CredentialProvider", "two", {"serviceAccountToken": {"name": "deployer", "audiences": ["a", "b"]}})
+    running(world)
+    [run] = world.live()
+    one, two = Ref("one", "CredentialProvider"), Ref("two", "CredentialProvider")
+    pod = builders.spec_of(builders.job("job", script="true", executor="Kubernetes"))
+    other = {"spec": {"serviceAccountName": "other", "containers": [{"name": "c", "image": "i"}]}}
+    named = builders.spec_of(builders.bare("job", pod={"template": other}))
+    file = Delivery("t", one, file="deep/token")
+    hour, token = timedelta(minutes=20), Token("t", "deep/token", "deployer", "a", timedelta(minutes=20))
+    for accounts, spec, delivery, expected in (
+        (["deployer"], pod, file, token),
+        (["deployer"], pod, msgspec.structs.replace(file, provider=two, scopes=("a",)), token),
+        (["deployer"], pod, msgspec.structs.replace(file, provider=two), None),
+        (["deployer"], pod, msgspec.structs.replace(file, file=None, env="T"), None),
+        (["deployer"], pod, msgspec.structs.replace(file, key="other"), None),
+        (["deployer", "other"], named, file, None),
+        (["deployer"], SPEC, file, None),
+        ([], pod, file, None),
+    ):
+        giver = Obtaining(
+            store,
+            lambda: providers(Registry([]), around(SystemClock(), allowed=Allowed(), environment={})),
+            SystemClock(),
+            accounts,
+        )
+        grant = Grant(digest="", credentials=CredentialPolicy(deliver=(delivery,), max_lifetime=hour))
+        found = await giver.for_run(msgspec.structs.replace(run, grant=grant), spec)
+        if expected is not None:
+            assert found == Obtained(tokens=(expected,))
+        else:
+            assert isinstance(found, str)  # it was asked for, and this controller has no cluster to ask
+            assert "the credential t" in found
+
+
 # In the name of an identity
 
 
@@ -235,6 +275,25 @@ async def test_a_credential_of_somebody_who_was_narrowed_is_narrowed(
     assert made_of.credentials == {"token": Secret("wide")}
     [run] = [one.name for one in world.runs()]
     assert [one.handle for one in await store.read(lambda tx: cleanups.of_run(tx, run))] == [b"1", b"2"]
+
+
+async def test_a_narrowed_credential_is_renewed_by_narrowing_again(giver: Obtaining, world: World) -> None:
+    """Never by prolonging something wider, and not at a level below that of the run."""
+    declared = Grant(digest="", identity=HALF, credentials=CredentialPolicy(deliver=(Delivery("t", None, file="t"),)))
+    known = world.read(governors.read)
+    declared = msgspec.structs.replace(declared, governors={str(one): one.digest for one in known.documents})
+    running(world)
+    run = msgspec.structs.replace(world.live()[0], grant=declared)
+    Acme.answers += [session("read", "write", token="wide"), session("read", token="half")]
+    found = await giver.for_run(run, SPEC)
+    assert isinstance(found, Obtained)
+    Acme.answers += [session("read", "write", token="wide"), session("read", token="other")]
+    again = await giver.again(run, found.held[0])
+    assert isinstance(again, obtaining.Held)
+    assert again.session.credentials == {"token": Secret("other")}
+    assert [one.scopes for one in Acme.asked] == [("read", "write"), ("read",)] * 2
+    Acme.answers += [session("read", "write"), session("read", level=TrustLevel.Untrusted)]
+    assert isinstance(await giver.again(run, found.held[0]), Refused)
 
 
 async def test_a_wider_credential_is_not_given_where_none_can_be_narrowed(giver: Obtaining, world: World) -> None:

@@ -1,5 +1,6 @@
 """What a run looks like as objects."""
 
+import base64
 import re
 from datetime import timedelta
 
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.domain.job import DeletionPolicy, ExecTarget, ExecutorKind, JobSpec, PodTarget, ShellTarget
+from controller.executors.credentials import Token
 from controller.executors.protocol import ExecutionRequest, PodRequest
 from controller.kubernetes import podspec
 from controller.kubernetes.podspec import Owner
@@ -93,3 +95,67 @@ def test_nobody_can_take_the_name_of_a_secret_in_advance() -> None:
     spec = JobSpec(ExecTarget(("true",)), image="i")
     names = {podspec.secret_name(podspec.job(request(spec, secrets={"A": "b"}), None)) for _ in range(2)}
     assert len(names) == 2
+
+
+TOKEN = Token("t", "api/token", "deployer", "payments", timedelta(minutes=20))
+VALUES = {"JOBWARDEN_RUN_ID": "a-1", "JOBWARDEN_OUTPUT": "/dev/termination-log", "CREDENTIALS_DIRECTORY": "/creds"}
+
+
+def test_files_of_credentials_are_in_the_secret_and_mounted_for_the_container_alone() -> None:
+    """Paths may have folders, contents any bytes; beside them is what the node itself puts there, as the account that the token is for."""
+    spec = JobSpec(ExecTarget(("true",)), image="i")
+    files = {"deep/key": b"canary\0", "plain": b"canary-2"}
+    asked = request(spec, values=VALUES, secrets={"A": "b"}, files=files, tokens=(TOKEN,))
+    made = podspec.job(asked, None)
+    assert made["spec"]["suspend"] is True
+    assert "canary" not in repr(made)
+    made["metadata"]["uid"] = "uid"
+    secret = podspec.secret(asked, made)
+    assert secret["immutable"] is True
+    assert {key: base64.b64decode(value) for key, value in secret["data"].items()} == {
+        "file.0": b"canary\0",
+        "file.1": b"canary-2",
+    }
+    pod = made["spec"]["template"]["spec"]
+    (volume,) = pod["volumes"]
+    assert volume["projected"] == {
+        "defaultMode": 0o400,
+        "sources": [
+            {
+                "secret": {
+                    "name": secret["metadata"]["name"],
+                    "items": [{"key": "file.0", "path": "deep/key"}, {"key": "file.1", "path": "plain"}],
+                }
+            },
+            {"serviceAccountToken": {"path": "api/token", "audience": "payments", "expirationSeconds": 1200}},
+        ],
+    }
+    assert pod["containers"][0]["volumeMounts"] == [{"name": volume["name"], "mountPath": "/creds", "readOnly": True}]
+    assert (pod["serviceAccountName"], pod["automountServiceAccountToken"]) == ("deployer", False)
+    assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"]
+
+
+def test_a_template_gets_its_credentials_beside_what_it_has() -> None:
+    """Only the container that the run is sees them; a token alone needs no Secret, and a Pod without credentials no volume."""
+    main = {"name": "c", "image": "i", "env": [{"name": "A", "value": "own"}, {"name": "B", "value": "own"}]}
+    main["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
+    template = {
+        "spec": {"containers": [main, {"name": "d", "image": "i"}], "volumes": [{"name": "data", "emptyDir": {}}]}
+    }
+    spec = JobSpec(PodTarget(template), executor=ExecutorKind.Kubernetes)
+    asked = request(spec, values=VALUES, secrets={"A": "canary"}, files={"key": b"canary"})
+    pod = podspec.job(asked, None)["spec"]["template"]["spec"]
+    first, second = pod["containers"]
+    assert [one["name"] for one in pod["volumes"]] == ["data", "jobwarden-credentials"]
+    assert pod["volumes"][1]["projected"]["defaultMode"] == 0o444
+    assert [one["mountPath"] for one in first["volumeMounts"]] == ["/data", "/creds"]
+    assert second == {"name": "d", "image": "i"}
+    variables = {one["name"]: one for one in first["env"]}
+    assert len(variables) == len(first["env"])
+    assert variables["A"]["valueFrom"]["secretKeyRef"]["key"] == "A"
+    assert (variables["B"]["value"], variables["CREDENTIALS_DIRECTORY"]["value"]) == ("own", "/creds")
+    assert not podspec.hides(request(spec, values=VALUES, tokens=(TOKEN,)))
+    assert (
+        "volumes"
+        not in podspec.job(request(JobSpec(ExecTarget(("true",)), image="i")), None)["spec"]["template"]["spec"]
+    )
