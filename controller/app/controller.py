@@ -21,6 +21,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from controller.api.backend import Backend
 from controller.api.control import ControlServer
 from controller.app import commands, settings
@@ -36,6 +38,7 @@ from controller.base.metrics import Metrics, PrometheusMetrics
 from controller.base.tasks import Backoff, Supervisor, Wake
 from controller.dispatch import recover, requests
 from controller.dispatch.launch import Launcher
+from controller.domain.abilities import Abilities
 from controller.domain.job import ExecutorKind
 from controller.domain.requesters import ANNOTATION
 from controller.domain.story import StoryEvent, StoryKind
@@ -201,7 +204,7 @@ class _Controller:
             output_dir=outputs,
             log_limit=self._plan.log_limit,
             private=self._private,
-            abilities=abilities.of_this_host,
+            abilities=self._abilities,
         )
         return Dispatcher(
             self._store,
@@ -214,8 +217,14 @@ class _Controller:
             tell=self._telling,
             on_change=self._changed,
             obtain=self._obtaining.for_run,
-            abilities=abilities.of_this_host,
+            abilities=self._abilities,
         )
+
+    def _abilities(self) -> Abilities:
+        """Of this host, if anything is run on it; and of the cluster, by the operator's word."""
+        defaults = self._plan.defaults
+        here = abilities.of_this_host() if ExecutorKind.Local in defaults.executors else Abilities()
+        return msgspec.structs.replace(here, network_policies=defaults.network_policies)
 
     def _make_status(self) -> StatusLoop:
         files = (
