@@ -26,6 +26,7 @@ import msgspec
 from controller.api.backend import Backend
 from controller.api.control import ControlServer
 from controller.app import commands, settings
+from controller.app.answers import answerers
 from controller.app.credentials import providers
 from controller.app.health import Health
 from controller.app.options import LogFormat, RunOptions
@@ -37,6 +38,7 @@ from controller.base.logs import event
 from controller.base.metrics import Metrics, PrometheusMetrics
 from controller.base.tasks import Backoff, Supervisor, Wake
 from controller.dispatch import recover, requests
+from controller.dispatch.knowledge import Knowledge
 from controller.dispatch.launch import Launcher
 from controller.domain.abilities import Abilities
 from controller.domain.job import ExecutorKind
@@ -50,6 +52,7 @@ from controller.executors.protocol import Executor, Handle
 from controller.loops.cleanups import CleanupLoop
 from controller.loops.credentials import CredentialLoop
 from controller.loops.dispatcher import Dispatcher, Identity, Limits
+from controller.loops.enquiring import Enquiring
 from controller.loops.evidence import EvidenceLoop
 from controller.loops.lease import LEASE, LeaseLoop
 from controller.loops.obtaining import Obtaining
@@ -130,8 +133,8 @@ class _Controller:
         self._supervisor = Supervisor(self._metrics.loop_restarted)
         self._outbox_wake = Wake()
         self._obtaining = Obtaining(store, self._make_providers, self._clock)
+        self._enquiring = Enquiring(store, clock, answerers(), self._poke)
         self._cleanup_wake = Wake()
-
         self._evidence_wake = Wake()
         self._cluster: Cluster | None = None
         self._pods: KubernetesExecutor | None = None
@@ -217,7 +220,8 @@ class _Controller:
             tell=self._telling,
             on_change=self._changed,
             obtain=self._obtaining.for_run,
-            abilities=self._abilities,
+            knowledge=Knowledge(abilities=self._abilities, found=self._enquiring.found),
+            enquire=self._enquiring.ask,
         )
 
     def _abilities(self) -> Abilities:
@@ -341,6 +345,7 @@ class _Controller:
         signing = EvidenceLoop(self._store, self._obtaining, self._clock, self._evidence_wake)
         self._supervisor.add("evidence", signing.run, restartable=True)
         self._supervisor.on_stop("evidence", signing.drain)
+        self._supervisor.on_stop("enquiries", self._enquiring.close)
         self._supervisor.on_stop("providers", self._obtaining.close)
 
     def _make_providers(self) -> Instances:

@@ -12,13 +12,12 @@ from controller.dispatch import sweep
 from controller.dispatch.finish import Finished, finish
 from controller.dispatch.fire import Fired, fire
 from controller.dispatch.judge import Judged, judge
+from controller.dispatch.knowledge import Asked, Knowledge
 from controller.dispatch.sweep import Swept
-from controller.domain.abilities import Abilities
 from controller.domain.records import Ending
 from controller.domain.story import StoryEvent
 from controller.finalise.facts import Finalisation
 from controller.store import evidence, instances, wakes
-from controller.store.governors import Registry
 from controller.store.runs import OpenRun
 from controller.store.store import Tx
 
@@ -49,7 +48,7 @@ class Wakes(msgspec.Struct, frozen=True):
 
 class Turned(msgspec.Struct, frozen=True, kw_only=True):
     """What it did. `touched` are the jobs that look different now; `more`: there may be work that could be done at once, and then
-    nobody asked when to `wake` otherwise; `unfired`: some of it needs no slots.
+    nobody asked when to `wake` otherwise; `unfired`: some of it needs no slots; `asked` is what somebody outside has to say first.
     """
 
     opened: tuple[OpenRun, ...]
@@ -60,16 +59,16 @@ class Turned(msgspec.Struct, frozen=True, kw_only=True):
     more: bool
     unfired: bool
     wakes: Wakes | None
+    asked: tuple[Asked, ...] = ()
 
 
 def turn(
     tx: Tx,
     given: Turn,
     new_id: Callable[[datetime], str],
-    registry: Registry | None = None,
-    abilities: Callable[[], Abilities] = Abilities,
+    knowledge: Knowledge | None = None,
 ) -> Turned:
-    """Do one turn. `registry` remembers the documents of trust from one turn to the next, `abilities` are those of this host.
+    """Do one turn. Without `knowledge` nothing is known beside the database.
 
     Effect: everything it returns is durable once the caller's transaction is. Errors: StoreUnavailable; then nothing has happened.
     """
@@ -85,7 +84,7 @@ def turn(
     may_open = given.slots > 0 and instances.holds(tx, given.owner)
     judged = None
     if may_open:
-        judged = judge(tx, now, given.owner, given.host, given.slots, new_id, fired.touched, registry, abilities)
+        judged = judge(tx, now, given.owner, given.host, given.slots, new_id, fired.touched, knowledge)
     looked_at = judged.looked_at if judged is not None else 0
     # 5. What ended is put on record; last, because on PostgreSQL chains of evidence stay locked until the commit.
     denied = judged.denied if judged is not None else ()
@@ -101,6 +100,7 @@ def turn(
         more=more,
         unfired=unfired,
         wakes=None if more else _wakes(tx, now, can_open=may_open, can_fire=given.fire),
+        asked=judged.asked if judged is not None else (),
     )
 
 

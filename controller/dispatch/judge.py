@@ -11,9 +11,10 @@ import msgspec
 
 from controller.base import ids
 from controller.dispatch import trust
+from controller.dispatch.asking import approval_for, escalation_for
 from controller.dispatch.finish import stretch
+from controller.dispatch.knowledge import Asked, Knowledge, wait_key
 from controller.dispatch.trust import Trust
-from controller.domain.abilities import Abilities
 from controller.domain.job import NotificationEvent
 from controller.domain.reasons import Reason
 from controller.domain.records import Approval, Dispatch, Job, OutboxItem, Run
@@ -21,11 +22,11 @@ from controller.domain.states import ApprovalState, Cause, DispatchState, RunSta
 from controller.domain.story import StoryEvent, StoryKind
 from controller.domain.trust import Grant
 from controller.finalise import parameters, tell
-from controller.gates.facts import Escalated, Granted, Refused, Withheld
+from controller.gates.facts import Escalated, Granted, Refused, Unanswered, Withheld
 from controller.guards import chain
 from controller.guards.verdicts import Allow, Ask, Defer, Miss, Replace, Skip, Verdict
-from controller.store import approvals, dispatches, governors, jobs, outbox, pools, runs
-from controller.store.governors import WAIT_KEY, Registry
+from controller.store import approvals, dispatches, jobs, outbox, pools, runs
+from controller.store.governors import WAIT_KEY
 from controller.store.runs import NewRun, OpenRun
 from controller.store.store import Tx
 from controller.store.world import Board, goes_first
@@ -38,10 +39,14 @@ KEY_LIFETIME = timedelta(days=7)
 _NO_JOBS: Mapping[int, Job] = {}
 _CONFLICT_PAUSE = timedelta(milliseconds=200)
 _WITHHELD_PAUSE = timedelta(minutes=1)
+_ANSWER_PAUSE = timedelta(seconds=30)
+"""Whoever asked wakes the dispatch with the answer; after this somebody else asks, as that one may have died."""
 
 
 class Judged(msgspec.Struct, frozen=True):
-    """What became of the batch. `denied` are recorded and will not run; `touched` are its jobs; `cancels`: somebody's open runs are to be ended."""
+    """What became of the batch. `denied` are recorded and will not run; `touched` are its jobs; `cancels`: somebody's open runs are to be ended; `asked` is
+    what somebody outside has to say first.
+    """
 
     looked_at: int
     opened: tuple[OpenRun, ...] = ()
@@ -49,6 +54,7 @@ class Judged(msgspec.Struct, frozen=True):
     news: tuple[StoryEvent, ...] = ()
     touched: tuple[int, ...] = ()
     cancels: bool = False
+    asked: tuple[Asked, ...] = ()
 
 
 def judge(
@@ -59,11 +65,10 @@ def judge(
     most: int,
     new_id: NewId,
     known: Mapping[int, Job] = _NO_JOBS,
-    registry: Registry | None = None,
-    abilities: Callable[[], Abilities] = Abilities,
+    knowledge: Knowledge | None = None,
 ) -> Judged:
-    """Judge at most `most` dispatches and carry the verdicts out. `known` are jobs that this transaction has read and locked already; `registry`
-    remembers the documents of trust from one time to the next, `abilities` are those of this host.
+    """Judge at most `most` dispatches and carry the verdicts out. `known` are jobs that this transaction has read and locked already; without `knowledge`
+    nothing is known beside the database.
 
     Shape: `opened` are committed when the transaction is; start them only then. Errors: StoreUnavailable.
     """
@@ -72,8 +77,7 @@ def judge(
         return Judged(0)
     batch = _with_jobs(tx, due, known)
     board = Board(tx, now, batch)
-    documents = registry.current(tx) if registry is not None else governors.read(tx)
-    gates = Trust(tx, now, batch, documents, abilities)
+    gates = Trust(tx, now, batch, knowledge or Knowledge())
     bench = _Bench(tx, now, owner, host, new_id, gates)
     for dispatch, job in batch:
         bench.carry_out(chain.judge(board.facts(dispatch, job, gates.digest(job))), dispatch, job, board)
@@ -101,7 +105,8 @@ class _Bench:
         self._dispatches: dict[str, Dispatch] = {}
         self._deferrals: list[dispatches.Deferral] = []
         self._ends: list[dispatches.End] = []
-        self._asked: list[Approval] = []
+        self._approvals: list[Approval] = []
+        self._enquiries: list[Asked] = []
         self._missed: list[int] = []
         self._told: list[OutboxItem] = []
         self._news: list[StoryEvent] = []
@@ -151,8 +156,8 @@ class _Bench:
         dispatches.defer(self._tx, self._deferrals, self._now)
         dispatches.end(self._tx, self._ends, self._now)
         jobs.unhealthy(self._tx, self._missed)
-        approvals.ask(self._tx, self._asked)
-        dispatches.await_approval(self._tx, self._asked, self._now)
+        approvals.ask(self._tx, self._approvals)
+        dispatches.await_approval(self._tx, self._approvals, self._now)
         outbox.enqueue(self._tx, self._told)
         return Judged(
             looked_at,
@@ -161,6 +166,7 @@ class _Bench:
             tuple(self._news),
             tuple(self._touched),
             self._cancels,
+            tuple(self._enquiries),
         )
 
     def _pass(self, dispatch: Dispatch, job: Job, board: Board) -> None:
@@ -174,10 +180,14 @@ class _Bench:
                 self._deny(dispatch, job, refused)
                 board.left(dispatch, job)
             case Escalated() as asked:
-                self._ask(trust.question(dispatch, job, asked, self._now), dispatch, job)
+                self._ask(escalation_for(dispatch, job, asked, self._now), dispatch, job)
                 board.asked(job)
             case Withheld(reason, message):
                 self._defer(dispatch, Reason(reason), message, self._now + _WITHHELD_PAUSE, (WAIT_KEY,))
+            case Unanswered(enquiries) as unanswered:
+                self._enquiries += [Asked(dispatch.id, one) for one in enquiries]
+                waits = (wait_key(dispatch.id),)
+                self._defer(dispatch, Reason.AwaitingAnswer, unanswered.message, self._now + _ANSWER_PAUSE, waits)
 
     def _deny(self, dispatch: Dispatch, job: Job, refused: Refused) -> None:
         opened = run_of(dispatch, job, self._now, self._owner, self._host)
@@ -258,7 +268,7 @@ class _Bench:
 
     def _ask(self, approval: Approval, dispatch: Dispatch, job: Job) -> None:
         message = approval.message
-        self._asked.append(approval)
+        self._approvals.append(approval)
         if job.spec.notifications:
             notice = msgspec.structs.replace(
                 tell.of_dispatch(
@@ -345,33 +355,4 @@ def run_of(dispatch: Dispatch, job: Job, now: datetime, owner: str, host: str) -
         actor=dispatch.actor,
         owner=owner,
         host=host,
-    )
-
-
-def approval_for(dispatch: Dispatch, job: Job, message: str, now: datetime, digest: str) -> Approval:
-    """The question about a dispatch: bound to `digest`, open until its timeout or the dispatch's own deadline. Pure."""
-    policy = job.spec.approval
-    expires_at = now + policy.timeout
-    schedule = job.spec.schedule
-    if dispatch.cause is Cause.Schedule and schedule is not None and schedule.starting_deadline is not None:
-        expires_at = min(expires_at, dispatch.scheduled_for + schedule.starting_deadline)
-    return Approval(
-        name=ids.run_name(job.name, job.uid, f"approval of {dispatch.id} asked {now.isoformat()}", dispatch.attempt),
-        namespace=job.namespace,
-        job=job.name,
-        job_id=job.id,
-        dispatch=dispatch.id,
-        gate="Approval",
-        state=ApprovalState.Pending,
-        digest=digest,
-        created_at=now,
-        expires_at=expires_at,
-        scheduled_for=dispatch.scheduled_for,
-        required=policy.approvals,
-        allow_self=policy.allow_self,
-        approvers=policy.approvers,
-        requested_by=dispatch.actor,
-        message=message,
-        parameters=dispatch.parameters,
-        on_timeout=policy.on_timeout,
     )

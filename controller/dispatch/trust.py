@@ -8,20 +8,18 @@ from datetime import datetime
 
 import msgspec
 
-from controller.base import ids
-from controller.domain.abilities import Abilities, confines
-from controller.domain.governors import Governors, governing
+from controller.dispatch.knowledge import Knowledge
+from controller.domain.abilities import confines
+from controller.domain.governors import governing
 from controller.domain.job import NotificationEvent
-from controller.domain.records import Approval, Dispatch, Job, LastRun, OutboxItem, Run
-from controller.domain.states import ApprovalState, Cause, RunState
+from controller.domain.records import Dispatch, Job, LastRun, OutboxItem, Run
+from controller.domain.states import RunState
 from controller.finalise import tell
 from controller.finalise.facts import JobChange
 from controller.gates import pipeline
-from controller.gates.facts import Answer, Escalated, Refused
+from controller.gates.facts import Answer, Refused
 from controller.store.grants import Testimony
 from controller.store.store import Tx
-
-ESCALATION = "Escalation"
 
 
 class Trust:
@@ -32,12 +30,12 @@ class Trust:
         tx: Tx,
         now: datetime,
         batch: Sequence[tuple[Dispatch, Job]],
-        governors: Governors,
-        abilities: Callable[[], Abilities],
+        knowledge: Knowledge,
     ) -> None:
-        """`abilities` of this host are asked for only where a contract wants something of it."""
+        """The abilities of this host are asked for only where a contract wants something of it."""
         self._now = now
-        self._abilities = abilities
+        self._knowledge = knowledge
+        governors = knowledge.registry.current(tx)
         self._governed = {job.id: governing(job.spec.trust, job.namespace, job.labels, governors) for _, job in batch}
         looked_at = [(dispatch, job) for dispatch, job in batch if self._governed[job.id] is not None]
         self._testimony = (
@@ -57,8 +55,9 @@ class Trust:
         if governed is None or self._testimony is None:
             return None
         boxed = any(confines(one.box) for _, one in governed.contracts)
-        abilities = self._abilities() if boxed else None
-        return pipeline.decide(self._testimony.facts(dispatch, job, governed, self._now, abilities))
+        abilities = self._knowledge.abilities() if boxed else None
+        found = self._knowledge.found(dispatch.id)
+        return pipeline.decide(self._testimony.facts(dispatch, job, governed, self._now, abilities, found))
 
 
 def denied(run: Run, refused: Refused, now: datetime) -> Run:
@@ -93,31 +92,3 @@ def told(job: Job, run: Run, now: datetime, new_id: Callable[[datetime], str]) -
         return ()
     notice = tell.of_run(NotificationEvent.Denied, run, job.spec.description, now, job.consecutive_errors + 1)
     return tell.items(job.spec, notice, run.name, now, new_id)
-
-
-def question(dispatch: Dispatch, job: Job, asked: Escalated, now: datetime) -> Approval:
-    """What people are asked when a policy escalates: its rule says how many, who and how long, and nobody's silence is a yes. Pure."""
-    expires_at = now + asked.rule.timeout
-    schedule = job.spec.schedule
-    if dispatch.cause is Cause.Schedule and schedule is not None and schedule.starting_deadline is not None:
-        expires_at = min(expires_at, dispatch.scheduled_for + schedule.starting_deadline)
-    return Approval(
-        name=ids.run_name(job.name, job.uid, f"escalation of {dispatch.id} asked {now.isoformat()}", dispatch.attempt),
-        namespace=job.namespace,
-        job=job.name,
-        job_id=job.id,
-        dispatch=dispatch.id,
-        gate=ESCALATION,
-        state=ApprovalState.Pending,
-        digest=asked.digest,
-        created_at=now,
-        expires_at=expires_at,
-        scheduled_for=dispatch.scheduled_for,
-        required=asked.rule.approvals,
-        allow_self=asked.rule.allow_self,
-        requested_by=dispatch.actor,
-        message=asked.message,
-        parameters=dispatch.parameters,
-        policy=asked.policy,
-        rule=asked.rule.name,
-    )

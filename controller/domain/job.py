@@ -196,6 +196,11 @@ class WatchdogTarget(Struct, frozen=True, omit_defaults=True, tag="watchdog", ta
 Target = ShellTarget | ExecTarget | PodTarget | WatchdogTarget
 
 
+def word(target: Target) -> str:
+    """Which target it is, as its field in a manifest is called. Pure."""
+    return str(target.__struct_config__.tag)
+
+
 class KeyRef(Struct, frozen=True, omit_defaults=True):
     """A key of a Secret or ConfigMap in the job's namespace."""
 

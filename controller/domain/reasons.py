@@ -93,6 +93,7 @@ class Reason(StrEnum):
 
     # trust gates: no
     BoxNotEnforceable = "BoxNotEnforceable", "Something that its contract asks for cannot be enforced where it runs."
+    CostNotEnforceable = "CostNotEnforceable", "Its contract bounds what it costs, and its target does not tell."
     TrustAboveParent = "TrustAboveParent", "It would be trusted further than the run that triggered it."
     DownscopeUnavailable = (
         "DownscopeUnavailable",
@@ -104,7 +105,10 @@ class Reason(StrEnum):
     RuleFailed = "RuleFailed", "A rule of a policy could not be evaluated, which denies."
     DefaultDeny = "DefaultDeny", "No rule permits it, and the policy denies what no rule speaks of."
 
+    NoAnswer = "NoAnswer", "Somebody outside had to be asked, and could not be asked in time, which denies."
+
     # trust gates: not now
+    AwaitingAnswer = "AwaitingAnswer", "Somebody outside is asked about it."
     Escalated = "Escalated", "A rule of a policy wants somebody to approve it."
     GovernorInvalid = (
         "GovernorInvalid",

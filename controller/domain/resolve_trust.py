@@ -6,6 +6,7 @@ for us; a test holds them equal. Invariant: an identity written inside a job nev
 
 from collections.abc import Mapping
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 from controller.base import durations
@@ -54,6 +55,7 @@ def contract(spec: Source) -> trust.Contract:
         required=trust.TrustLevel(spec.get("requiredTrustLevel", trust.TrustLevel.Untrusted)),
         enforcement=trust.Enforcement(spec.get("enforcement", trust.Enforcement.Block)),
         box=_box(spec.get("box") or {}),
+        max_cost=Decimal(spec["maxCost"]) if spec.get("maxCost") is not None else None,
         audit=trust.Detail(spec.get("audit", trust.Detail.Summary)),
         evidence=_evidence(spec.get("evidence") or {}),
     )

@@ -42,10 +42,10 @@ def gaps(contract: Contract, spec: JobSpec, abilities: Abilities) -> tuple[str, 
 
     `abilities` are those of the host of the process that asks, of which a Pod needs nothing but the operator's word on the cluster's network.
     """
-    return (*_box_gaps(contract.box, spec, abilities), *_cost_gaps(contract))
+    return tuple(_gaps(contract.box, spec, abilities))
 
 
-def _box_gaps(box: Box, spec: JobSpec, abilities: Abilities) -> Iterator[str]:
+def _gaps(box: Box, spec: JobSpec, abilities: Abilities) -> Iterator[str]:
     if isinstance(spec.target, WatchdogTarget) and spec.target.job is not None:
         return  # nothing is started
     if spec.executor is ExecutorKind.Kubernetes:
@@ -95,8 +95,3 @@ def _shut_gaps(box: Box, template: Mapping[str, Any], abilities: Abilities) -> I
 def _named(found: Sequence[Objection]) -> str:
     names = [str(one) for one in found[:_MOST_NAMED]]
     return ", ".join(names) + (f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else "")
-
-
-def _cost_gaps(contract: Contract) -> Iterator[str]:
-    if contract.max_cost is not None:
-        yield "maxCost cannot be enforced: no target of this version tells what its runs cost; take maxCost out of the contract"

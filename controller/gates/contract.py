@@ -33,6 +33,15 @@ def satisfied(name: str, contract: Contract, identity: Identity | None) -> Outco
     return Outcome(GATE, _SAID[contract.enforcement], Reason.TrustInsufficient, message, facts)
 
 
+def accounted(contract: Contract) -> Outcome | None:
+    """Whether a bound on what the run may cost can be kept; None: there is no bound. No target tells what its runs cost, so it cannot. Pure."""
+    if contract.max_cost is None:
+        return None
+    message = "maxCost cannot be enforced: its target does not tell what a run costs; take maxCost out of the contract, or have it warn"
+    facts = {"maxCost": str(contract.max_cost), "enforcement": contract.enforcement}
+    return Outcome(GATE, _SAID[contract.enforcement], Reason.CostNotEnforceable, message, facts)
+
+
 def together(contracts: Iterable[Contract]) -> Contract:
     """One contract that is at least as strict as each of them in everything; without any, one that asks for nothing. Pure."""
     return reduce(_stricter, contracts, _LOOSEST)

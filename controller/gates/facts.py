@@ -10,6 +10,7 @@ from controller.domain.governors import Governed
 from controller.domain.job import JobSpec
 from controller.domain.records import Approval, Dispatch
 from controller.domain.trust import Grant, Rule
+from controller.gates.enquiries import Enquiry, Finding
 
 
 class Parent(msgspec.Struct, frozen=True):
@@ -44,6 +45,11 @@ class TrustFacts(msgspec.Struct, frozen=True):
     escalation: Approval | None = None
     spec: JobSpec | None = None
     abilities: Abilities | None = None  # None: it is asked where nobody knows what the host can do
+    found: Mapping[str, Finding] = {}  # by the key of the enquiry
+
+    def finding(self, enquiry: Enquiry) -> Finding | None:
+        """What was found out; None: nobody was asked yet. Pure."""
+        return self.found.get(enquiry.key)
 
 
 class Granted(msgspec.Struct, frozen=True):
@@ -76,4 +82,15 @@ class Withheld(msgspec.Struct, frozen=True):
     message: str
 
 
-Answer = Granted | Refused | Escalated | Withheld
+class Unanswered(msgspec.Struct, frozen=True):
+    """Not now: somebody outside has to be asked first."""
+
+    enquiries: tuple[Enquiry, ...]
+
+    @property
+    def message(self) -> str:
+        """For people. Pure."""
+        return "; ".join(one.words for one in self.enquiries)
+
+
+Answer = Granted | Refused | Escalated | Withheld | Unanswered

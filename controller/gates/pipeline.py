@@ -58,12 +58,13 @@ class _Passage:
             refused = self._note(contract.satisfied(name, one, self._identity))
             if refused is not None:
                 return refused
-        return None
+        accounted = contract.accounted(self._contract)
+        return self._note(accounted) if accounted is not None else None
 
     def _box(self) -> Answer | None:
         """What cannot be enforced here is refused, or told, as the box says; a run without one passes in silence."""
         facts = self._facts
-        if facts.spec is None or not (confines(self._contract.box) or self._contract.max_cost is not None):
+        if facts.spec is None or not confines(self._contract.box):
             return None
         return self._note(box.enforced(self._contract, facts.spec, facts.abilities))
 

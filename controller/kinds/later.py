@@ -7,7 +7,6 @@ _DECISION_POINTS = "Proofs and external decision points"
 _AGENTS = "Agents"
 
 _DELIVERY = dict.fromkeys(("renew", "childScopes"), _CREDENTIALS)
-_ENFORCED = {"maxCost": _AGENTS}
 
 # By kind, then by pointer with * for list positions, then by field; the value names the capability that brings it.
 FIELDS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
@@ -20,11 +19,9 @@ FIELDS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
         "/spec/env/*/valueFrom": {"credentialRef": _CREDENTIALS},
         "/spec/identity": {"providerRef": _CREDENTIALS, "attestation": _CREDENTIALS},
         "/spec/credentialPolicy": _DELIVERY,
-        "/spec/trustContract": _ENFORCED,
     },
     "IdentityProfile": {"/spec": {"providerRef": _CREDENTIALS, "attestation": _CREDENTIALS}},
     "CredentialPolicy": {"/spec": _DELIVERY},
-    "TrustContract": {"/spec": _ENFORCED},
     "AuthorizationPolicy": {
         "/spec": {"external": _DECISION_POINTS, "subjectAccessReview": _DECISION_POINTS, "proof": _DECISION_POINTS}
     },

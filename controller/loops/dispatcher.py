@@ -26,7 +26,7 @@ from controller.base.tasks import Wake
 from controller.base.timers import Alarm
 from controller.dispatch import launch, watching
 from controller.dispatch.cycle import Turn, Turned, turn
-from controller.domain.abilities import Abilities
+from controller.dispatch.knowledge import Asked, Knowledge
 from controller.domain.job import WatchdogTarget
 from controller.domain.reasons import Reason
 from controller.domain.records import Ending, Handle, Run
@@ -35,7 +35,6 @@ from controller.domain.story import StoryEvent, StoryKind, Tell
 from controller.executors.credentials import Given
 from controller.executors.protocol import Execution, ExecutionRequest, ExecutionResult, Executor, masked
 from controller.store import dispatches, jobs, runs
-from controller.store.governors import Registry
 from controller.store.runs import OpenRun
 from controller.store.store import Store, Tx
 
@@ -98,9 +97,12 @@ class Dispatcher:
         tell: Tell = lambda _event: None,
         on_change: Callable[[Sequence[int]], None] = lambda _jobs: None,
         obtain: Obtain | None = None,
-        abilities: Callable[[], Abilities] = Abilities,
+        knowledge: Knowledge | None = None,
+        enquire: Callable[[Sequence[Asked]], None] = lambda _asked: None,
     ) -> None:
-        """`on_change` is told which jobs a turn changed; `obtain` gives what a run's grant says that it is given; `abilities` are those of this host."""
+        """`on_change` is told which jobs a turn changed; `obtain` gives what a run's grant says that it is given; `knowledge` is what this controller knows
+        beside the database, and `enquire` finds out what the gates want to know.
+        """
         self._store = store
         self._executor = executor
         self._launcher = launcher
@@ -111,9 +113,9 @@ class Dispatcher:
         self._tell = tell
         self._on_change = on_change
         self._obtain = obtain or _nobody_gives
-        self._abilities = abilities
+        self._knowledge = knowledge or Knowledge()
+        self._enquire = enquire
         self._wake = Wake()
-        self._registry = Registry()
         self._look = True
         self._look_at: datetime | None = None
         self._turning = False
@@ -187,9 +189,7 @@ class Dispatcher:
         )
         opening: list[OpenRun] = []
         try:
-            turned = await self._store.write(
-                partial(_turned, given=given, opening=opening, registry=self._registry, abilities=self._abilities)
-            )
+            turned = await self._store.write(partial(_turned, given=given, opening=opening, knowledge=self._knowledge))
         except BaseException:
             # Whether it was committed is not known: endings are tried again (they are idempotent), openings are looked for.
             self._endings = endings + self._endings
@@ -206,6 +206,8 @@ class Dispatcher:
             self._start(opened)
             if count % _YIELD_EVERY == _YIELD_EVERY - 1:
                 await asyncio.sleep(0)
+        if turned.asked:
+            self._enquire(turned.asked)
         if turned.cancels:
             await self._cancel_requested()
         return turned
@@ -537,11 +539,9 @@ async def _nobody_gives(_run: Run) -> Sequence[Given] | str:
     return "this controller obtains no credentials"
 
 
-def _turned(
-    tx: Tx, given: Turn, opening: list[OpenRun], registry: Registry, abilities: Callable[[], Abilities]
-) -> Turned:
+def _turned(tx: Tx, given: Turn, opening: list[OpenRun], knowledge: Knowledge) -> Turned:
     """A turn that leaves behind what it wants to open, for whoever never learns whether it was committed."""
-    turned = turn(tx, given, ids.new_id, registry, abilities)
+    turned = turn(tx, given, ids.new_id, knowledge)
     opening += turned.opened
     return turned
 

@@ -12,7 +12,7 @@ import msgspec
 
 from controller.base import durations
 from controller.domain import job as jobspec
-from controller.domain.job import Alerts, ExecTarget, JobSpec, ShellTarget
+from controller.domain.job import Alerts, JobSpec, word
 from controller.reconcile.records import Document
 from controller.schedule import plan as schedules
 from controller.store.rows import pack
@@ -54,7 +54,7 @@ def defining(document: Document, spec: JobSpec, now: datetime) -> dict[str, Any]
         "spec": jobspec.encode(spec),
         "labels": pack(document.labels),
         "schedule_text": schedule_text(spec),
-        "target": target_text(spec),
+        "target": word(spec.target),
         "suspend": spec.suspend,
         "fire_digest": document.fire_digest,
         "effective_digest": document.effective_digest,
@@ -77,13 +77,6 @@ def schedule_text(spec: JobSpec) -> str:
         elif schedule.at is not None:
             text = f"at {schedule.at.astimezone(UTC).isoformat().replace('+00:00', 'Z')}"
     return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
-
-
-def target_text(spec: JobSpec) -> str:
-    """What the job runs, for a column: shell, exec or watchdog. Pure."""
-    if isinstance(spec.target, ShellTarget):
-        return "shell"
-    return "exec" if isinstance(spec.target, ExecTarget) else "watchdog"
 
 
 def trigger_rows(document: Document, job: int, spec: JobSpec) -> list[tuple[int, str, str, str]]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from controller.domain.job import ExecTarget, JobSpec, ShellTarget
+from controller.domain.job import word
 from controller.domain.reasons import Reason
 from controller.domain.records import LastRun
 from controller.domain.states import RunState
@@ -51,7 +51,7 @@ def job_status(facts: JobFacts, now: datetime) -> Status:
         "observedGeneration": facts.resource.generation,
         "conditions": conditions.plain(settled),
         "schedule": facts.schedule_text,
-        "target": target_word(job.spec),
+        "target": word(job.spec.target),
         "ready": settled[0].status,
         "nextRunAt": None if _is_suspended(facts) else maybe(job.next_fire_at),
         "lastRun": last_run(job.last_run) if job.last_run else None,
@@ -155,13 +155,6 @@ def last_run(last: LastRun) -> dict[str, Any]:
 def last_handled(requests: Iterable[tuple[str, str]]) -> dict[str, str] | None:
     """The request annotations that were taken note of, cut to what a status may hold. Pure."""
     return {_HANDLED[name]: value[:_LONGEST_VALUE] for name, value in requests if name in _HANDLED} or None
-
-
-def target_word(spec: JobSpec) -> str:
-    """Which target a job has, as its field is called."""
-    if isinstance(spec.target, ShellTarget):
-        return "shell"
-    return "exec" if isinstance(spec.target, ExecTarget) else "watchdog"
 
 
 def _not_ready(reason: str, message: str, since: datetime | None, *, stalled: bool) -> list[Verdict]:

@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from controller.domain.governors import Governed
+from controller.domain.reasons import Reason
 from controller.domain.records import Dispatch, Job, Run
 from controller.domain.states import Cause, DispatchState, RunState
-from controller.gates.facts import Answer, Escalated, Granted, Refused, Withheld
+from controller.gates.facts import Answer, Escalated, Granted, Refused, Unanswered, Withheld
 from controller.status.shapes import API_VERSION, Shape, granted
 from controller.status.text import rfc3339
 
@@ -59,6 +60,8 @@ def checked(job: Job, governed: Governed | None, answer: Answer | None) -> Shape
             }
         case Withheld(reason, message):
             status = {"decision": "Defer", "reason": reason, "message": message}
+        case Unanswered() as unanswered:
+            status = {"decision": "Defer", "reason": Reason.AwaitingAnswer.value, "message": unanswered.message}
         case None:
             status = {"decision": "Permit", "message": _UNGOVERNED, "digest": job.effective_digest}
     if governed is not None:

@@ -8,13 +8,16 @@ from sqlalchemy import select
 
 from controller.domain.abilities import Abilities
 from controller.domain.governors import Governed
-from controller.domain.job import ExecTarget, JobSpec, PodTarget, ShellTarget
+from controller.domain.job import word
 from controller.domain.records import Dispatch, Job
 from controller.domain.trust import decode_grant
+from controller.gates.enquiries import Finding
 from controller.gates.facts import Origin, Parent, TrustFacts
 from controller.store import approvals
 from controller.store.schema import runs, sources
 from controller.store.store import Tx
+
+_NOTHING: Mapping[str, Finding] = {}
 
 
 class Testimony:
@@ -27,9 +30,15 @@ class Testimony:
         self._answers = approvals.get(tx, {one.escalation for one in batch if one.escalation is not None})
 
     def facts(
-        self, dispatch: Dispatch, job: Job, governed: Governed, now: datetime, abilities: Abilities | None = None
+        self,
+        dispatch: Dispatch,
+        job: Job,
+        governed: Governed,
+        now: datetime,
+        abilities: Abilities | None = None,
+        found: Mapping[str, Finding] = _NOTHING,
     ) -> TrustFacts:
-        """The world as the gates see it for this dispatch."""
+        """The world as the gates see it for this dispatch; `found` is what others outside have said about it."""
         schedule = job.spec.schedule
         return TrustFacts(
             now=now,
@@ -39,12 +48,13 @@ class Testimony:
             labels=job.labels,
             spec=job.spec,
             abilities=abilities,
-            target=_target(job.spec),
+            target=word(job.spec.target),
             executor=job.spec.executor,
             time_zone=schedule.time_zone if schedule is not None else "UTC",
             parents=self._those_of(dispatch),
             origin=self._origins.get(job.source, Origin(job.source)),
             escalation=self._answers.get(dispatch.escalation) if dispatch.escalation is not None else None,
+            found=found,
         )
 
     def _those_of(self, dispatch: Dispatch) -> tuple[Parent, ...]:
@@ -64,15 +74,3 @@ def _origins(tx: Tx, names: Collection[str]) -> Mapping[str, Origin]:
         return {}
     query: Any = select(sources.c.name, sources.c.revision).where(sources.c.name.in_(names))
     return {row.name: Origin(row.name, row.revision) for row in tx.execute(query)}
-
-
-def _target(spec: JobSpec) -> str:
-    match spec.target:
-        case ShellTarget():
-            return "shell"
-        case ExecTarget():
-            return "exec"
-        case PodTarget():
-            return "pod"
-        case _:
-            return "watchdog"

@@ -395,6 +395,7 @@ def test_the_template_of_a_cronjob_pastes_as_it_is(story: Story) -> None:
         },
     }
     story.declare(pod={"template": template, "container": "report"})
+    assert story.cluster.get("sjob", "one", story.namespace)["status"]["target"] == "pod"
     run = story.run("one", "--key", "k1")
     made = story.job_of(run)["spec"]["template"]
     assert made["metadata"]["labels"]["app"] == "report"

@@ -136,7 +136,6 @@ SUBJECT = {"kind": "Service", "principal": "payroll"}
 @pytest.mark.parametrize(
     ("field", "value", "part"),
     [
-        ("trustContract", {"maxCost": "2.50"}, "maxCost"),
         ("identity", {"subject": SUBJECT, "providerRef": {"name": "issuer"}}, "providerRef"),
         ("identity", {"subject": SUBJECT, "attestation": "tpm"}, "attestation"),
         ("credentialPolicy", {"childScopes": ["read"]}, "childScopes"),
@@ -146,6 +145,24 @@ SUBJECT = {"kind": "Service", "principal": "payroll"}
 def test_S206_what_this_version_cannot_enforce_is_refused(warden: Warden, field: str, value: Any, part: str) -> None:
     """Never accepted and ignored."""
     assert_refused(warden, job("bold", **{field: value}), f"/spec/{field}/{part}", "not supported")
+
+
+def test_S206_a_limit_that_cannot_be_kept_refuses_the_run_or_is_told(warden: Warden) -> None:
+    """A shell command does not tell what it costs: blocked where the contract blocks, told where it warns."""
+    warden.write(
+        "jobs",
+        once("blocked", trustContract={"maxCost": "2.50"}),
+        once("warned", trustContract={"maxCost": "2.50", "enforcement": "Warn"}),
+    )
+    warden.run_until_idle()
+    assert {one["spec"]["job"]: one["status"]["state"] for one in warden.runs()} == {
+        "blocked": "Denied",
+        "warned": "Succeeded",
+    }
+    for name in ("blocked", "warned"):
+        (run,) = warden.runs(name)
+        told = warden.cli("trust", "explain", run["metadata"]["name"]).ok().out
+        assert "maxCost cannot be enforced" in told
 
 
 @pytest.mark.parametrize(

@@ -210,6 +210,10 @@ class TrustContractSpec(Model):
         "Block", description="What happens to a run of a lower level: `Block` refuses it, `Warn` tells, `None` records."
     )
     box: Box | None = Field(None, description="What its runs may see and reach while they run.")
+    max_cost: Money | None = Field(
+        None,
+        description="What a run may cost at most, in the currency that its target reports. Where the target reports nothing, `enforcement` says what happens.",
+    )
     audit: Literal["None", "Summary", "Full"] = Field(
         "Summary", description="How much of each decision is recorded with the run."
     )

@@ -11,6 +11,7 @@ from sqlalchemy import insert, select
 
 from controller.base import ids
 from controller.dispatch.cycle import Turn, Turned, turn
+from controller.dispatch.knowledge import Knowledge
 from controller.domain import job as jobspec
 from controller.domain.job import JobSpec, Schedule, ShellTarget
 from controller.domain.records import Approval, Dispatch, Ending, Job, Run
@@ -30,6 +31,7 @@ class World:
         self.store = store
         self.owner = owner
         self.now = START
+        self.knowledge = Knowledge()
         self._ids = itertools.count(1)
         self._rows = itertools.count(1)
 
@@ -142,7 +144,7 @@ class World:
                 instances.register(tx, given.owner, "here", "boot", 1, self.now, timedelta(days=1))
 
         self.write(alive)
-        return self.write(lambda tx: turn(tx, given, self.new_id))
+        return self.write(lambda tx: turn(tx, given, self.new_id, self.knowledge))
 
     def turns(self, *endings: Ending) -> list[str]:
         """Turn until nothing opens; the jobs of the runs that were opened, in order."""

@@ -81,6 +81,14 @@ def test_a_chained_job_with_parameters_is_resolved() -> None:
         (bare("a", shell={"script": "x", "shell": "/bin/bash"}), jobs.ShellTarget("x", "/bin/bash")),
         (bare("a", exec={"command": ["x"], "args": ["y"]}), jobs.ExecTarget(("x",), ("y",))),
         (
+            bare(
+                "a",
+                executor="Kubernetes",
+                pod={"template": {"spec": {"containers": [{"name": "main", "image": "busybox"}]}}, "container": "main"},
+            ),
+            jobs.PodTarget({"spec": {"containers": [{"name": "main", "image": "busybox"}]}}, "main"),
+        ),
+        (
             bare("a", watchdog={"job": "b", "noOutputFor": "5m"}),
             jobs.WatchdogTarget(job="b", no_output_for=timedelta(minutes=5)),
         ),
@@ -91,8 +99,9 @@ def test_a_chained_job_with_parameters_is_resolved() -> None:
     ],
 )
 def test_each_target_is_resolved(document: Document, target: jobs.Target) -> None:
-    """Shell, exec, watchdog over a job, watchdog over a check."""
+    """Shell, exec, Pod, watchdog over a job, watchdog over a check; and each is called what its field is called."""
     assert spec_of(document).target == target
+    assert jobs.word(target) in document["spec"]
 
 
 def test_the_rest_of_a_job_is_resolved() -> None:

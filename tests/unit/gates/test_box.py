@@ -1,6 +1,5 @@
 """What a contract asks for and cannot have is told, thing by thing."""
 
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -134,10 +133,3 @@ def test_who_does_not_know_the_settings_promises_nothing_about_the_network(
     assert enforced(isolated, POD, abilities).reason == reason
     with_paths = Contract(box=Box(profile=Profile.Isolated, read=()))
     assert enforced(with_paths, POD, abilities).decision is Decision.Deny
-
-
-@pytest.mark.parametrize("spec", [LOCAL, POD])
-def test_a_limit_of_costs_is_a_gap_everywhere(spec: JobSpec) -> None:
-    """No target tells what it costs."""
-    (sentence,) = gaps(Contract(max_cost=Decimal("2.50")), spec, EVERYTHING)
-    assert "maxCost" in sentence

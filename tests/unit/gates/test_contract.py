@@ -1,5 +1,6 @@
 """Contracts: what one asks for, and what several of them mean together."""
 
+from decimal import Decimal
 from random import Random
 
 import pytest
@@ -95,3 +96,17 @@ def test_their_order_and_their_number_mean_nothing(several: list[Contract], rand
 def test_without_a_contract_nothing_is_asked() -> None:
     """And nothing beyond the verdict is recorded."""
     assert gate.together([]).required is TrustLevel.Untrusted
+
+
+@pytest.mark.parametrize(
+    ("enforcement", "decision"),
+    [(Enforcement.Nothing, Decision.Permit), (Enforcement.Warn, Decision.Warn), (Enforcement.Block, Decision.Deny)],
+)
+def test_a_limit_of_costs_that_nobody_can_keep_is_judged_as_the_contract_says(
+    enforcement: Enforcement, decision: Decision
+) -> None:
+    """No target tells what its runs cost."""
+    outcome = gate.accounted(Contract(enforcement=enforcement, max_cost=Decimal("2.50")))
+    assert outcome is not None
+    assert (outcome.decision, "maxCost" in outcome.message) == (decision, True)
+    assert gate.accounted(Contract(enforcement=enforcement)) is None
