@@ -20,11 +20,21 @@ Object = Mapping[str, Any]
 NAME = "jobwarden-no-network"
 SETTLED = timedelta(seconds=10)
 """How long a network plug-in gets to notice it. Kubernetes says that it takes "some time", and nobody can be asked whether it is over."""
+_RIGHT = "give the controller the verbs list and create on networkpolicies (manifests/kubernetes/networkpolicies.yaml; the chart does with pods.networkPoliciesEnforced)"
 _SPEC = {"podSelector": {"matchLabels": {NETWORK_LABEL: NO_NETWORK}}, "policyTypes": ["Ingress", "Egress"]}
 
 
 async def put_up(workloads: Workloads, namespace: str, now: datetime) -> tuple[list[Object], timedelta]:
-    """All policies of the namespace, ours among them, and how long to wait until it can be relied on. Errors: ApiFailed."""
+    """All policies of the namespace, ours among them, and how long to wait until it can be relied on. Errors: ApiFailed, 403 with the right that is missing."""
+    try:
+        return await _put_up(workloads, namespace, now)
+    except ApiFailed as error:
+        if error.code != 403:
+            raise
+        raise ApiFailed(f"{error}; {_RIGHT}", error.code) from error
+
+
+async def _put_up(workloads: Workloads, namespace: str, now: datetime) -> tuple[list[Object], timedelta]:
     found = await workloads.network_policies(namespace)
     there = _ours(found)
     if there is not None:

@@ -58,7 +58,7 @@ def test_what_we_do_not_object_to_is_restricted_for_kubernetes_too(api: ControlP
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {"name": f"pod-{number}"},
-            "spec": {"serviceAccountName": "default", **confined({"spec": body})["spec"]},
+            "spec": confined({"spec": body})["spec"] | {"serviceAccountName": "default", "serviceAccount": "default"},
         }
         for number, body in enumerate(kept)
     ]

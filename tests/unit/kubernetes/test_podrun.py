@@ -386,11 +386,11 @@ async def test_a_fence_with_a_hole_keeps_the_pod_from_being_made() -> None:
 
 
 async def test_without_the_right_to_a_fence_there_is_no_pod() -> None:
-    """The API server's words name what is missing."""
+    """The run says which one."""
     server = Server()
     server.fails["network_policies"] = [ApiFailed("networkpolicies is forbidden", 403)] * 1000
     result = await Story(server, box=PodBox(shut=True)).ended()
-    assert "networkpolicies is forbidden" in (result.start_error or "")
+    assert "networkpolicies is forbidden; give the controller the verbs list and create" in (result.start_error or "")
     assert server.jobs == {}
 
 
