@@ -38,11 +38,7 @@ class Trust:
         governors = knowledge.registry.current(tx)
         self._governed = {job.id: governing(job.spec.trust, job.namespace, job.labels, governors) for _, job in batch}
         looked_at = [(dispatch, job) for dispatch, job in batch if self._governed[job.id] is not None]
-        self._testimony = (
-            Testimony(tx, [dispatch for dispatch, _ in looked_at], {job.source for _, job in looked_at})
-            if looked_at
-            else None
-        )
+        self._testimony = Testimony(tx, looked_at) if looked_at else None
 
     def digest(self, job: Job) -> str:
         """What people approve: the job with everything that governs it."""

@@ -118,7 +118,12 @@ def values(facts: TrustFacts, identity: Identity | None) -> dict[str, Any]:
             }
             for parent in facts.parents
         ],
-        "source": {"name": facts.origin.source, "revision": facts.origin.revision or ""},
+        "source": {
+            "name": facts.origin.source,
+            "revision": facts.origin.revision or "",
+            "signed": facts.origin.signer is not None,
+            "signer": facts.origin.signer or "",
+        },
         "time": {
             "now": facts.now.astimezone(UTC).isoformat().replace("+00:00", "Z"),
             "date": local.date().isoformat(),

@@ -23,10 +23,11 @@ class Parent(msgspec.Struct, frozen=True):
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """Where the job's document comes from."""
+    """Where the job's document comes from; `signer` is who signed the revision that it stands in, checked."""
 
     source: str
     revision: str | None = None
+    signer: str | None = None
 
 
 class TrustFacts(msgspec.Struct, frozen=True):

@@ -37,12 +37,10 @@ from controller.reconcile.records import (
 )
 from controller.sources.snapshot import Hint, Snapshot, Source
 from controller.store import resources
-from controller.store.resources import DeclaredRow, FileRow
+from controller.store.resources import MOST_ERRORS, DeclaredRow, FileRow
 from controller.store.store import Store, Tx
 
 UNAVAILABLE = "SourceUnavailable"
-MOST_ERRORS = 1000
-"""How many errors of one source are stored; the message says how many there are."""
 
 _READER = 1  # a higher number makes every file be read again after an upgrade
 _MANY = 500
@@ -104,6 +102,7 @@ class Reconciler:
         self._in_step = False  # ... and what the last snapshot left
         self._recheck = False
         self._recorded: tuple[str | None, str | None] | None = None  # revision and failure, as last written
+        self._signer: str | None = None  # of that revision
         self._hints: asyncio.Queue[Hint] = asyncio.Queue()
         desired.listen(self._stirred)
 
@@ -205,7 +204,7 @@ class Reconciler:
     async def _reconcile(self, snapshot: Snapshot, files: list[ReadFile]) -> Outcome:
         async with self._desired.lock:
             if not files and not snapshot.removed and not self._recheck and not self._anything_open():
-                await self._record_revision(snapshot.revision)
+                await self._record_revision(snapshot)
                 return Outcome(self.source.name, snapshot.revision, errors=tuple(self.index.all_errors()))
             change = self.index.propose(files, snapshot.removed)
             decision = await self._decide(change)
@@ -244,7 +243,7 @@ class Reconciler:
             self._fence(tx)
             applied = apply(tx, plan, now, before, new_uid=self._new_uid, new_id=self._new_id)
             resources.record_files(tx, self.source.name, after.clean(self._recipe), after.unclean())
-            self._record(tx, snapshot.revision, after.errors(), now)
+            self._record(tx, snapshot, after.errors(), now)
             for intent in applied.intents if self._obey is not None else ():
                 assert self._obey is not None
                 self._obey(tx, intent)
@@ -256,21 +255,22 @@ class Reconciler:
         self._desired.applied[self.source.name] = now
         self.index.commit(change, decision.rejected, decision.held, decision.unclaimed)
         self._recheck = False
-        self._recorded = (snapshot.revision, None)
+        self._recorded, self._signer = (snapshot.revision, None), snapshot.signer
         self._trusted = True
         return applied
 
     # the source's own row
 
-    def _record(self, tx: Tx, revision: str, errors: list[ManifestError], now: datetime) -> None:
+    def _record(self, tx: Tx, snapshot: Snapshot, errors: list[ManifestError], now: datetime) -> None:
         message = f"{len(errors)} errors, of which {MOST_ERRORS} are kept" if len(errors) > MOST_ERRORS else None
         resources.record_source(
             tx,
             self.source.name,
             self.source.kind,
             self.source.location,
-            revision=revision,
-            attempted_revision=revision,
+            revision=snapshot.revision,
+            signer=snapshot.signer,
+            attempted_revision=snapshot.revision,
             applied_at=now,
             reason=None,
             message=message,
@@ -278,14 +278,14 @@ class Reconciler:
             errors=as_json(_governors_first(errors)[:MOST_ERRORS]) if errors else None,
         )
 
-    async def _record_revision(self, revision: str) -> None:
+    async def _record_revision(self, snapshot: Snapshot) -> None:
         """Nothing changed; say so once."""
-        if self._recorded == (revision, None):
+        if self._recorded == (snapshot.revision, None) and self._signer == snapshot.signer:
             return
         errors, now = self.index.all_errors(), self._clock.now()
-        await self._store.write(lambda tx: self._record(tx, revision, errors, now))
+        await self._store.write(lambda tx: self._record(tx, snapshot, errors, now))
         self._desired.applied[self.source.name] = now
-        self._recorded = (revision, None)
+        self._recorded, self._signer = (snapshot.revision, None), snapshot.signer
 
     async def _record_failure(self, message: str) -> None:
         if self._recorded is not None and self._recorded[1] == message:

@@ -80,9 +80,10 @@ class GitSource:
         self._git = Git(place, timeout, secrets=without_secrets(url)[1])
         self.location = f"{without_secrets(url)[0]}, {revision}" + (f", folder {self._path}" if self._path else "")
         self._lock = asyncio.Lock()
+        self._signer: tuple[str, str | None] = ("", None)  # of which commit
 
     async def fetch(self, known: Mapping[str, str], hint: Hint | None = None) -> Snapshot:  # noqa: ARG002 - always whole
-        """As `snapshot.Source.fetch`; `revision` is the commit."""
+        """As `snapshot.Source.fetch`; `revision` is the commit, `signer` whom git names for a good signature of a key that the controller's user trusts."""
         async with self._lock:
             try:
                 await self._git.prepare()
@@ -90,7 +91,8 @@ class GitSource:
                 if self._verify:
                     await self._check_signature(commit)
                 blobs = await self._list(commit)
-                return await self._snapshot(commit, await self._manifests(blobs, commit), known)
+                snapshot = await self._snapshot(commit, await self._manifests(blobs, commit), known)
+                return msgspec.structs.replace(snapshot, signer=await self._signed_by(commit))
             except GitFailed as error:
                 raise SourceUnavailable(f"{self.location}: {error}; the last good revision stays in force") from error
 
@@ -136,6 +138,14 @@ class GitSource:
                 f"git verify-commit does not accept the signature of commit {commit[:12]} ({error}); "
                 "sign it with a key that the controller's user trusts"
             ) from error
+
+    async def _signed_by(self, commit: str) -> str | None:
+        """Asked of git once a commit. Source: git-log, `%G?` is G for a good signature of a trusted key, and for nothing less."""
+        if self._signer[0] != commit:
+            said = await self._git.run("log", "-1", "--format=%G?%x00%GS", "--end-of-options", commit)
+            verdict, _, signer = said.decode("utf-8", "replace").strip("\n").partition("\0")
+            self._signer = (commit, signer if verdict == "G" and signer else None)
+        return self._signer[1]
 
     async def _list(self, commit: str) -> dict[str, _Blob]:
         """All files of the commit: links may lead from the folder to others."""

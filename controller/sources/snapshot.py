@@ -23,7 +23,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     """The whole desired state of one source, told as the difference to what the caller `known`.
 
     Shape: `files` are all paths (relative, `/`) with the digests of their contents; `changed` has the bytes of every file whose digest differs
-    from the one that was known; `removed` are known paths that are gone; `oversized` are paths with their sizes in bytes, also in `files`.
+    from the one that was known; `removed` are known paths that are gone; `oversized` are paths with their sizes in bytes, also in `files`; `signer` is who
+    signed the revision, where the place can say so and the signature was checked.
     """
 
     revision: str
@@ -31,6 +32,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     changed: Mapping[str, bytes]
     removed: tuple[str, ...]
     oversized: Mapping[str, int]
+    signer: str | None = None
 
 
 class Hint(msgspec.Struct, frozen=True):

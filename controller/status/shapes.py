@@ -224,6 +224,7 @@ def source(facts: SourceFacts) -> Shape:
             "served": facts.served,
             "servedBy": {"instance": facts.owner, "host": facts.host, "pid": facts.pid} if facts.owner else None,
             "revision": facts.revision,
+            "signedBy": facts.signer,
             "attemptedRevision": facts.attempted_revision,
             "appliedAt": maybe(facts.applied_at),
             "reason": facts.reason,

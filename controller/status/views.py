@@ -259,7 +259,7 @@ def _asked(tx: Tx, job: Job, parents: tuple[str, ...], now: datetime) -> tuple[G
     if governed is None:
         return None, None
     dispatch = trust.hypothetical(job, parents, now)
-    testimony = Testimony(tx, [dispatch], {job.source})
+    testimony = Testimony(tx, [(dispatch, job)])
     return governed, pipeline.decide(testimony.facts(dispatch, job, governed, now))
 
 

@@ -1,9 +1,10 @@
 """Gathers what the gates of trust look at beside the job itself, for a batch of dispatches at once."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from sqlalchemy import select
 
 from controller.domain.abilities import Abilities
@@ -14,7 +15,8 @@ from controller.domain.trust import decode_grant
 from controller.gates.enquiries import Finding
 from controller.gates.facts import Origin, Parent, TrustFacts
 from controller.store import approvals
-from controller.store.schema import runs, sources
+from controller.store.resources import MOST_ERRORS
+from controller.store.schema import resources, runs, sources
 from controller.store.store import Tx
 
 _NOTHING: Mapping[str, Finding] = {}
@@ -23,11 +25,12 @@ _NOTHING: Mapping[str, Finding] = {}
 class Testimony:
     """What is known beside the job itself: its parents' grants, where its document comes from, what people answered."""
 
-    def __init__(self, tx: Tx, batch: Sequence[Dispatch], origins: Collection[str]) -> None:
+    def __init__(self, tx: Tx, batch: Sequence[tuple[Dispatch, Job]]) -> None:
         """Read everything that the batch needs."""
-        self._parents = _parents(tx, {run for dispatch in batch for run in dispatch.parents})
-        self._origins = _origins(tx, origins)
-        self._answers = approvals.get(tx, {one.escalation for one in batch if one.escalation is not None})
+        dispatches = [dispatch for dispatch, _ in batch]
+        self._parents = _parents(tx, {run for dispatch in dispatches for run in dispatch.parents})
+        self._origins = _origins(tx, [job for _, job in batch])
+        self._answers = approvals.get(tx, {one.escalation for one in dispatches if one.escalation is not None})
 
     def facts(
         self,
@@ -52,7 +55,7 @@ class Testimony:
             executor=job.spec.executor,
             time_zone=schedule.time_zone if schedule is not None else "UTC",
             parents=self._those_of(dispatch),
-            origin=self._origins.get(job.source, Origin(job.source)),
+            origin=self._origins.get(job.id, Origin(job.source)),
             escalation=self._answers.get(dispatch.escalation) if dispatch.escalation is not None else None,
             found=found,
         )
@@ -69,8 +72,41 @@ def _parents(tx: Tx, names: Collection[str]) -> Mapping[str, Parent]:
     return {row.name: Parent(row.name, row.job, decode_grant(row.grant)) for row in tx.execute(query)}
 
 
-def _origins(tx: Tx, names: Collection[str]) -> Mapping[str, Origin]:
-    if not names:
+class _Error(msgspec.Struct, frozen=True):
+    """As much of a manifest error as says where it is."""
+
+    file: str
+
+
+_errors = msgspec.json.Decoder(list[_Error])
+
+
+def _origins(tx: Tx, batch: Sequence[Job]) -> Mapping[int, Origin]:
+    """Where each job's document comes from, by the job's id. Who signed is told only where nothing of the job's file was refused: of a file that was, an older
+    version is in force, and nobody knows who signed that.
+    """
+    query: Any = select(sources.c.name, sources.c.revision, sources.c.signer, sources.c.errors)
+    known = {row.name: row for row in tx.execute(query.where(sources.c.name.in_({job.source for job in batch})))}
+    refused = {name: _refused(row.errors) for name, row in known.items() if row.signer is not None and row.errors}
+    paths = _paths(tx, {job.id for job in batch if job.source in refused})
+    found = {}
+    for job in batch:
+        if job.source in known:
+            row = known[job.source]
+            in_doubt = job.source in refused and refused[job.source](paths.get(job.id))
+            found[job.id] = Origin(row.name, row.revision, None if in_doubt else row.signer)
+    return found
+
+
+def _refused(errors: bytes) -> Callable[[str | None], bool]:
+    """Whether something of the file at a path was refused, as far as is known."""
+    known = _errors.decode(errors)
+    files = {error.file for error in known}
+    return lambda path: path is None or path in files or len(known) >= MOST_ERRORS
+
+
+def _paths(tx: Tx, ids: Collection[int]) -> Mapping[int, str | None]:
+    if not ids:
         return {}
-    query: Any = select(sources.c.name, sources.c.revision).where(sources.c.name.in_(names))
-    return {row.name: Origin(row.name, row.revision) for row in tx.execute(query)}
+    query = select(resources.c.id, resources.c.path).where(resources.c.id.in_(ids))
+    return {row.id: row.path for row in tx.execute(query)}

@@ -126,6 +126,7 @@ class SourceFacts(Record, frozen=True):
     served: bool
     owner: str | None = None
     revision: str | None = None
+    signer: str | None = None
     attempted_revision: str | None = None
     applied_at: datetime | None = None
     reason: str | None = None
@@ -369,6 +370,7 @@ def source_facts(tx: Tx, name: str | None = None) -> list[SourceFacts]:
             served=row.served,
             owner=row.owner,
             revision=row.revision,
+            signer=row.signer,
             attempted_revision=row.attempted_revision,
             applied_at=row.applied_at,
             reason=row.reason,

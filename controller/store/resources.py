@@ -32,6 +32,9 @@ from controller.store.schema import (
 from controller.store.statement import dialect_insert
 from controller.store.store import Tx
 
+MOST_ERRORS = 1000
+"""How many errors of one source are stored; its message says how many there are."""
+
 T = TypeVar("T")
 Identity = tuple[str, str, str]
 

@@ -136,6 +136,7 @@ sources = Table(
     Column("owner", String(64)),  # instance that reconciles it
     Column("served", Boolean, nullable=False, server_default=text("true")),
     Column("revision", Text),
+    Column("signer", Text),  # who signed that revision, checked
     Column("attempted_revision", Text),
     Column("applied_at", Instant),
     Column("reason", String(64)),

@@ -238,7 +238,7 @@ async def test_a_hook_of_the_cache_never_runs(repository, make, tmp_path):
 
 @pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
 async def test_only_signed_commits_are_used_when_that_is_asked_for(repository, make, tmp_path, monkeypatch):
-    """An unsigned commit on top leaves the last good revision in force."""
+    """An unsigned commit on top leaves the last good revision in force; where it is not asked for, who signed is told, if that one is trusted."""
     key = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     public = key.with_suffix(".pub").read_text()
@@ -250,11 +250,22 @@ async def test_only_signed_commits_are_used_when_that_is_asked_for(repository, m
     repository.git("config", "user.signingkey", str(key))
     signed = repository.commit({"a.yaml": "one"}, options=("-S",))
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
-    source = make(verify_commit=True)
+    source, easy = make(verify_commit=True), make()
     assert (await source.fetch({})).revision == signed
+    assert (await easy.fetch({})).signer == "somebody@example.org"
     repository.commit({"a.yaml": "two"})
     with pytest.raises(SourceUnavailable, match="does not accept the signature"):
         await source.fetch({})
+    assert (await easy.fetch({})).signer is None
+    (tmp_path / "signers").write_text(f"somebody-else@example.org {_other_key(tmp_path)}")
+    repository.commit({"a.yaml": "three"}, options=("-S",))
+    assert (await easy.fetch({})).signer is None
+
+
+def _other_key(folder: Path) -> str:
+    key = folder / "other"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    return key.with_suffix(".pub").read_text()
 
 
 async def test_hints_come_at_once_and_at_every_interval(make):

@@ -330,6 +330,7 @@ def upgrade() -> None:
         sa.Column("owner", sa.String(length=64), nullable=True),
         sa.Column("served", sa.Boolean(), server_default=sa.text("(true)"), nullable=False),
         sa.Column("revision", sa.Text(), nullable=True),
+        sa.Column("signer", sa.Text(), nullable=True),
         sa.Column("attempted_revision", sa.Text(), nullable=True),
         sa.Column("applied_at", sa.BigInteger(), nullable=True),
         sa.Column("reason", sa.String(length=64), nullable=True),
