@@ -63,7 +63,8 @@ def confined(template: Mapping[str, Any]) -> dict[str, Any]:
     folders = {path: _free(name, taken) for name, path in (("jobwarden-tmp", TMP), ("jobwarden-home", HOME))}
     used: set[str] = set()
     for field in _FILLED:
-        for container in body.get(field) if isinstance(body.get(field), list) else ():
+        containers = body.get(field)
+        for container in containers if isinstance(containers, list) else ():
             if isinstance(container, dict):
                 used |= _fill_container(container, folders)
     if used:
