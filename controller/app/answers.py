@@ -1,11 +1,40 @@
 """Who answers which enquiry of the gates."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cache
 
-from controller.gates.enquiries import Enquiry
+from controller.app.credentials import Around
+from controller.base.clock import Clock
+from controller.domain.trust import Decision
+from controller.gates.enquiries import AccessAsked, Away, DecisionAsked, Enquiry, Finding, Judged
 from controller.loops.enquiring import Answerer
 
+Decide = Callable[[DecisionAsked], Awaitable[Judged | Away]]
+Review = Callable[[AccessAsked], Awaitable[Judged | Away]]
 
-def answerers() -> Mapping[type[Enquiry], Answerer]:
-    """An answerer for each kind of enquiry."""
-    return {}
+_NO_CLUSTER = "this controller watches no cluster (--kubernetes), so there is no API server to ask"
+
+
+def answerers(
+    clock: Clock, around: Callable[[], Around], review: Callable[[], Review | None]
+) -> Mapping[type[Enquiry], Answerer]:
+    """An answerer for each kind of enquiry. `around` and `review` (None: there is no cluster) are looked up when somebody first asks."""
+    points = cache(lambda: _points(clock, around()))
+
+    async def decide(asked: Enquiry) -> Finding | Away:
+        assert isinstance(asked, DecisionAsked)
+        return await points()(asked)
+
+    async def may(asked: Enquiry) -> Finding | Away:
+        assert isinstance(asked, AccessAsked)
+        server = review()
+        return Judged(Decision.Deny, _NO_CLUSTER, understood=False) if server is None else await server(asked)
+
+    return {DecisionAsked: decide, AccessAsked: may}
+
+
+def _points(clock: Clock, around: Around) -> Decide:
+    # It speaks HTTP, which costs a quarter of a second that nobody else owes (DECISIONS 29).
+    from controller.providers.decision_point import DecisionPoints  # noqa: PLC0415
+
+    return DecisionPoints(clock, around).ask

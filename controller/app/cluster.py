@@ -12,6 +12,7 @@ from controller.base.clock import Clock
 from controller.base.metrics import Metrics
 from controller.base.tasks import Supervisor
 from controller.domain.story import StoryEvent
+from controller.kubernetes.access import AccessReviews
 from controller.kubernetes.connection import connect
 from controller.kubernetes.desk import Desk
 from controller.kubernetes.election import Election, Leases
@@ -85,6 +86,7 @@ class Cluster:
         self._client = source.connection.client()
         self.secrets = Secrets(self._client, source.connection.namespace)
         self.tokens = ServiceAccountTokens(self._client, source.connection.namespace)
+        self.access = AccessReviews(self._client)
         self._recorder = Recorder(self._client, instance, clock, self._identify)
         leases = Leases(self._client, namespace or source.connection.namespace, name)
         self.election = Election(leases, instance, clock, self._turned)

@@ -14,7 +14,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from importlib import metadata
@@ -27,7 +27,7 @@ from controller.api.backend import Backend
 from controller.api.control import ControlServer
 from controller.app import commands, settings
 from controller.app.answers import answerers
-from controller.app.credentials import providers
+from controller.app.credentials import Around, around, providers
 from controller.app.health import Health
 from controller.app.options import LogFormat, RunOptions
 from controller.app.telling import Telling
@@ -49,10 +49,11 @@ from controller.executors.choice import Executors
 from controller.executors.local import LocalExecutor
 from controller.executors.private_files import PrivateFiles
 from controller.executors.protocol import Executor, Handle
+from controller.gates.enquiries import Enquiry
 from controller.loops.cleanups import CleanupLoop
 from controller.loops.credentials import CredentialLoop
 from controller.loops.dispatcher import Dispatcher, Identity, Limits
-from controller.loops.enquiring import Enquiring
+from controller.loops.enquiring import Answerer, Enquiring
 from controller.loops.evidence import EvidenceLoop
 from controller.loops.lease import LEASE, LeaseLoop
 from controller.loops.obtaining import Obtaining
@@ -133,7 +134,7 @@ class _Controller:
         self._supervisor = Supervisor(self._metrics.loop_restarted)
         self._outbox_wake = Wake()
         self._obtaining = Obtaining(store, self._make_providers, self._clock)
-        self._enquiring = Enquiring(store, clock, answerers(), self._poke)
+        self._enquiring = Enquiring(store, clock, self._make_answerers(), self._poke)
         self._cleanup_wake = Wake()
         self._evidence_wake = Wake()
         self._cluster: Cluster | None = None
@@ -349,13 +350,21 @@ class _Controller:
         self._supervisor.on_stop("providers", self._obtaining.close)
 
     def _make_providers(self) -> Instances:
-        return providers(
-            Registry(),
+        return providers(Registry(), self._around())
+
+    def _make_answerers(self) -> Mapping[type[Enquiry], Answerer]:
+        return answerers(
+            self._clock, self._around, lambda: self._cluster.access.ask if self._cluster is not None else None
+        )
+
+    def _around(self) -> Around:
+        cluster = self._cluster
+        return around(
             self._clock,
             allowed=self._plan.allowed,
             environment=os.environ,
-            secrets=self._cluster.secrets if self._cluster is not None else None,
-            tokens=self._cluster.tokens if self._cluster is not None else None,
+            secrets=cluster.secrets if cluster is not None else None,
+            tokens=cluster.tokens if cluster is not None else None,
         )
 
     def _add_replication(self) -> None:

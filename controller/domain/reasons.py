@@ -84,9 +84,9 @@ class Reason(StrEnum):
     WithinCeiling = "WithinCeiling", "It is trusted no further than the runs that triggered it."
     TrustSufficient = "TrustSufficient", "Its trust level is what the contract asks for, or higher."
     TrustInsufficient = "TrustInsufficient", "Its trust level is lower than the contract asks for."
-    Permitted = "Permitted", "A rule permits it, and none objects."
+    Permitted = "Permitted", "A rule or a decision point permits it, and none objects."
     DefaultPermit = "DefaultPermit", "No rule objects, and the policy permits what no rule speaks of."
-    EscalationApproved = "EscalationApproved", "A rule asked for approval, and it was given."
+    EscalationApproved = "EscalationApproved", "A rule or a decision point asked for approval, and it was given."
 
     BoxEnforced = "BoxEnforced", "Everything that its box asks for can be enforced where it runs."
     BoxNotTried = "BoxNotTried", "Whether its box can be made is found out on the host that runs it."
@@ -105,11 +105,14 @@ class Reason(StrEnum):
     RuleFailed = "RuleFailed", "A rule of a policy could not be evaluated, which denies."
     DefaultDeny = "DefaultDeny", "No rule permits it, and the policy denies what no rule speaks of."
 
+    DecisionPointDenied = "DecisionPointDenied", "A decision point of a policy denies it."
+    DecisionInvalid = "DecisionInvalid", "What a decision point of a policy answered is no decision, which denies."
+    AccessDenied = "AccessDenied", "The API server does not allow what a policy asks it about."
     NoAnswer = "NoAnswer", "Somebody outside had to be asked, and could not be asked in time, which denies."
 
     # trust gates: not now
     AwaitingAnswer = "AwaitingAnswer", "Somebody outside is asked about it."
-    Escalated = "Escalated", "A rule of a policy wants somebody to approve it."
+    Escalated = "Escalated", "A rule or a decision point of a policy wants somebody to approve it."
     GovernorInvalid = (
         "GovernorInvalid",
         "A Cluster contract or policy that may bind the job is not valid and has no earlier version; nothing opens until it is.",

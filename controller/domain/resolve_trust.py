@@ -9,7 +9,10 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+
 from controller.base import durations
+from controller.base.references import SecretSource
 from controller.domain import trust
 
 Source = Mapping[str, Any]
@@ -76,8 +79,10 @@ def provider(spec: Source) -> trust.Provider:
 def authorization(spec: Source) -> trust.Authorization:
     """An AuthorizationPolicy. Pure."""
     return trust.Authorization(
-        rules=tuple(_rule(one) for one in spec["rules"]),
+        rules=tuple(_rule(one) for one in spec.get("rules", ())),
         default=trust.Decision(spec.get("default", trust.Decision.Deny)),
+        external=_external(spec["external"]) if "external" in spec else None,
+        access=_access(spec["subjectAccessReview"]) if "subjectAccessReview" in spec else None,
     )
 
 
@@ -127,6 +132,39 @@ def _rule(source: Source) -> trust.Rule:
         allow_self=source.get("allowSelf", False),
         timeout=durations.parse(source["timeout"]) if "timeout" in source else timedelta(hours=24),
     )
+
+
+def _external(source: Source) -> trust.External:
+    return trust.External(
+        url=source["url"],
+        timeout=durations.parse(source.get("timeout", "10s")),
+        authority=_secret(source["caFrom"]) if "caFrom" in source else None,
+        headers=tuple((one["name"], _secret(one["valueFrom"])) for one in source.get("headersFrom", ())),
+        escalation=_escalation(source.get("escalation") or {}),
+    )
+
+
+def _escalation(source: Source) -> trust.Escalation:
+    return trust.Escalation(
+        approvals=int(source.get("approvals", 1)),
+        allow_self=source.get("allowSelf", False),
+        timeout=durations.parse(source.get("timeout", "24h")),
+    )
+
+
+def _access(source: Source) -> trust.AccessReview:
+    resource = source.get("resource")
+    return trust.AccessReview(
+        verb=source["verb"],
+        subject=trust.AccessSubject(source.get("subject", trust.AccessSubject.Principal)),
+        groups=tuple(source.get("groups", ())),
+        resource=msgspec.convert(resource, trust.AccessResource) if resource else None,
+        path=source.get("nonResource"),
+    )
+
+
+def _secret(source: Source) -> SecretSource:
+    return msgspec.convert(source, SecretSource)
 
 
 def selector(source: Source | None) -> trust.Selector:

@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from controller.base.references import SecretSource
+
 
 class TrustLevel(StrEnum):
     """How far a principal is trusted, lowest first. Source: spec-scheduler 6.2."""
@@ -213,11 +215,58 @@ class Rule(Struct, frozen=True, omit_defaults=True):
     timeout: timedelta = timedelta(hours=24)
 
 
+class Escalation(Struct, frozen=True, omit_defaults=True):
+    """How people are asked where a decision point says Escalate."""
+
+    approvals: int = 1
+    allow_self: bool = False
+    timeout: timedelta = timedelta(hours=24)
+
+
+class External(Struct, frozen=True, omit_defaults=True):
+    """A decision point that is asked over HTTP. What it is shown as headers and whom it is trusted by (PEM) is read when it is asked."""
+
+    url: str
+    timeout: timedelta = timedelta(seconds=10)
+    authority: SecretSource | None = None
+    headers: tuple[tuple[str, SecretSource], ...] = ()
+    escalation: Escalation = Escalation()
+
+
+class AccessSubject(StrEnum):
+    """Whose rights the API server is asked about."""
+
+    Principal = "Principal"
+    RunAs = "RunAs"
+    Requester = "Requester"
+
+
+class AccessResource(Struct, frozen=True, omit_defaults=True):
+    """Something of the API server; `name` None: all of that kind."""
+
+    resource: str
+    group: str = ""
+    subresource: str | None = None
+    name: str | None = None
+
+
+class AccessReview(Struct, frozen=True, omit_defaults=True):
+    """What the API server has to allow. Neither `resource` nor `path`: the ScheduledJob itself is meant. Source: SubjectAccessReview, authorization.k8s.io/v1."""
+
+    verb: str
+    subject: AccessSubject = AccessSubject.Principal
+    groups: tuple[str, ...] = ()
+    resource: AccessResource | None = None
+    path: str | None = None
+
+
 class Authorization(Struct, frozen=True, omit_defaults=True):
-    """Who may run: rules, and what holds when none of them does."""
+    """Who may run. Rules, the decision point and the API server all have their say; `default` is for rules alone, where none of them holds."""
 
     rules: tuple[Rule, ...] = ()
     default: Decision = Decision.Deny
+    external: External | None = None
+    access: AccessReview | None = None
 
 
 class Provider(Struct, frozen=True, omit_defaults=True):

@@ -1,9 +1,10 @@
-"""Gate 6: who may run. Over all rules of all policies Deny beats Escalate beats Permit, and a rule that fails denies.
+"""Gate 6: who may run. Over all that rules and decision points of all policies say Deny beats Escalate beats Permit, and what fails denies.
 
 Source: spec-scheduler 6.4; the words of CEL are those of `base.cel`, which bounds what an expression may cost.
 """
 
-from datetime import UTC
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -20,16 +21,26 @@ VARIABLES = frozenset({"job", "identity", "trust", "request", "parents", "source
 """What a rule may name. Each is a map with all of its keys present, whatever the dispatch, but for `parents`, a list of maps."""
 
 
+class Voice(NamedTuple):
+    """What one of those says whom a policy asks. `rule` says how people are asked, where that is the word."""
+
+    decision: Decision
+    reason: Reason
+    message: str
+    rule: Rule | None = None
+    facts: Mapping[str, str] = {}
+
+
 class Asked(NamedTuple):
-    """A rule that wants people to decide."""
+    """A policy that wants people to decide."""
 
     policy: str
     rule: Rule
     message: str
 
 
-def permitted(name: str, policy: Authorization, values: dict[str, Any]) -> tuple[Outcome, Asked | None]:
-    """What one policy says; the second is set when it escalates. Pure."""
+def by_rules(name: str, policy: Authorization, values: dict[str, Any]) -> Voice | None:
+    """What the rules of a policy say together; None: none of them holds. Pure."""
     held: list[Rule] = []
     for rule in policy.rules:
         try:
@@ -37,7 +48,7 @@ def permitted(name: str, policy: Authorization, values: dict[str, Any]) -> tuple
                 held.append(rule)
         except cel.CelError as error:
             message = f"the rule {rule.name} of {name} could not be evaluated: {error}"
-            return _outcome(Decision.Deny, Reason.RuleFailed, message, name, rule), None
+            return Voice(Decision.Deny, Reason.RuleFailed, message, facts={"rule": rule.name})
     for decision, reason in _BEATS:
         rules = [rule for rule in held if rule.decision is decision]
         if not rules:
@@ -45,9 +56,22 @@ def permitted(name: str, policy: Authorization, values: dict[str, Any]) -> tuple
         message = f"the rule {rules[0].name} of {name} says {decision}" + (
             f": {rules[0].reason}" if rules[0].reason else ""
         )
+        people = strictest(rules) if decision is Decision.Escalate else None
+        return Voice(decision, reason, message, people, {"rule": rules[0].name})
+    return None
+
+
+def verdict(name: str, policy: Authorization, voices: Sequence[Voice]) -> tuple[Outcome, Asked | None]:
+    """What a policy says, of all the voices that it has; the second is set when it escalates. Pure."""
+    for decision, _ in _BEATS:
+        said = [one for one in voices if one.decision is decision]
+        if not said:
+            continue
+        message = "; ".join(one.message for one in said)
+        rules = [one.rule for one in said if one.rule is not None]
         asked = Asked(name, strictest(rules), message) if decision is Decision.Escalate else None
-        return _outcome(decision, reason, message, name, rules[0]), asked
-    if policy.default is Decision.Permit:
+        return _outcome(decision, said[0].reason, message, name, said), asked
+    if policy.default is Decision.Permit and policy.external is None and policy.access is None:
         return _outcome(Decision.Permit, Reason.DefaultPermit, f"no rule of {name} objects", name), None
     return _outcome(
         Decision.Deny, Reason.DefaultDeny, f"no rule of {name} permits it, and its default is Deny", name
@@ -84,7 +108,6 @@ def strictest(rules: list[Rule]) -> Rule:
 def values(facts: TrustFacts, identity: Identity | None) -> dict[str, Any]:
     """What rules see. Pure."""
     dispatch = facts.dispatch
-    local = facts.now.astimezone(ZoneInfo(facts.time_zone))
     return {
         "job": {
             "name": dispatch.job,
@@ -124,15 +147,22 @@ def values(facts: TrustFacts, identity: Identity | None) -> dict[str, Any]:
             "signed": facts.origin.signer is not None,
             "signer": facts.origin.signer or "",
         },
-        "time": {
-            "now": facts.now.astimezone(UTC).isoformat().replace("+00:00", "Z"),
-            "date": local.date().isoformat(),
-            "hour": local.hour,
-            "minute": local.minute,
-            "weekday": local.isoweekday(),
-        },
+        "time": moment(facts.now, facts.time_zone),
     }
 
 
-def _outcome(decision: Decision, reason: Reason, message: str, policy: str, rule: Rule | None = None) -> Outcome:
-    return Outcome(GATE, decision, reason, message, {"policy": policy} | ({"rule": rule.name} if rule else {}))
+def moment(now: datetime, time_zone: str) -> dict[str, Any]:
+    """The map `time`: the instant, and what a clock on the wall of the job's zone shows. Pure."""
+    local = now.astimezone(ZoneInfo(time_zone))
+    return {
+        "now": now.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "date": local.date().isoformat(),
+        "hour": local.hour,
+        "minute": local.minute,
+        "weekday": local.isoweekday(),
+    }
+
+
+def _outcome(decision: Decision, reason: Reason, message: str, policy: str, voices: Sequence[Voice] = ()) -> Outcome:
+    facts = {key: value for one in reversed(voices) for key, value in one.facts.items()}
+    return Outcome(GATE, decision, reason, message, {"policy": policy, **facts})

@@ -6,11 +6,14 @@ Invariant: an enquiry names everything that is asked and holds no secret, so tha
 is what was found out, never what it was found out with.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 
 from controller.base import canonical
+from controller.domain.trust import AccessResource, Decision, External
 
 
 class Enquiry(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,3 +48,56 @@ class Away(msgspec.Struct, frozen=True):
 
     message: str
     retry_after: timedelta | None = None
+
+
+# What a policy asks (gate 6)
+
+
+class DecisionAsked(Enquiry, frozen=True, kw_only=True):
+    """A decision point is asked what it makes of `input`, which is what rules see but for the time: that is told by whoever asks, in `time_zone`, as it is then.
+
+    `home` is the namespace that the policy's references are read in, "" for a Cluster policy.
+    """
+
+    home: str
+    external: External
+    input: Mapping[str, Any]
+    time_zone: str
+
+    @property
+    def words(self) -> str:
+        """What is waited for, for people. Pure."""
+        return f"{self.of} asks {self.external.url}"
+
+
+class AccessAsked(Enquiry, frozen=True, kw_only=True):
+    """The API server is asked whether `user`, who is in these groups, may do `verb`: on a resource in the namespace, or on a path."""
+
+    user: str
+    groups: tuple[str, ...]
+    verb: str
+    resource: AccessResource | None = None
+    path: str | None = None
+
+    @property
+    def what(self) -> str:
+        """What it would do, for people. Pure."""
+        one = self.resource
+        if one is None:
+            return f"{self.verb} {self.path}"
+        kind = f"{one.resource}.{one.group}" if one.group else one.resource
+        part = f"/{one.subresource}" if one.subresource else ""
+        return f"{self.verb} {kind}{part}{f' {one.name}' if one.name else ''} in the namespace {self.namespace}"
+
+    @property
+    def words(self) -> str:
+        """What is waited for, for people. Pure."""
+        return f"{self.of} asks the API server whether {self.user} may {self.what}"
+
+
+class Judged(Finding, frozen=True):
+    """What somebody decided; `message` says why, fit to be shown. `understood` False: what was said is no decision, and `message` tells what it was."""
+
+    decision: Decision
+    message: str = ""
+    understood: bool = True

@@ -10,9 +10,10 @@ import msgspec
 
 from controller.domain.abilities import confines
 from controller.domain.reasons import Reason
-from controller.domain.trust import Decision, Detail, Grant, Identity, Outcome
-from controller.gates import authorization, box, contract, identity
-from controller.gates.facts import Answer, Escalated, Granted, Refused, TrustFacts, Withheld
+from controller.domain.trust import Authorization, Decision, Detail, Grant, Identity, Outcome
+from controller.gates import authorization, box, contract, decision_points, identity
+from controller.gates.enquiries import Enquiry
+from controller.gates.facts import Answer, Escalated, Granted, Refused, TrustFacts, Unanswered, Withheld
 
 
 def decide(facts: TrustFacts) -> Answer:
@@ -73,14 +74,33 @@ class _Passage:
             return None
         values: dict[str, Any] = authorization.values(self._facts, self._identity)
         escalations: list[authorization.Asked] = []
+        open_: list[Enquiry] = []
         for name, policy in self._facts.governed.policies:
-            outcome, asked = authorization.permitted(name, policy, values)
+            voices, enquiries = self._voices(name, policy, values)
+            if enquiries:
+                open_ += enquiries
+                continue
+            outcome, asked = authorization.verdict(name, policy, voices)
             if asked is not None:
                 escalations.append(asked)
             refused = self._note(outcome)
             if refused is not None:
                 return refused
+        if open_:
+            return Unanswered(tuple(open_))
         return self._escalate(escalations) if escalations else None
+
+    def _voices(
+        self, name: str, policy: Authorization, values: dict[str, Any]
+    ) -> tuple[list[authorization.Voice], list[Enquiry]]:
+        """What was said so far, and who has to be asked first. Where somebody denies nobody else is asked."""
+        rules = authorization.by_rules(name, policy, values)
+        if rules is not None and rules.decision is Decision.Deny:
+            return [rules], []
+        voices, enquiries = decision_points.asked(name, policy, self._facts, self._identity, values)
+        if any(one.decision is Decision.Deny for one in voices):
+            enquiries = []
+        return ([rules, *voices] if rules is not None else voices), enquiries
 
     def _escalate(self, escalations: list[authorization.Asked]) -> Answer | None:
         """Ask for the first; once everybody whom it needs has said yes to this very digest, all of them are answered."""

@@ -114,6 +114,8 @@ def _validations(node: Schema) -> list[dict[str, str]]:
         count = f"[{', '.join(f'has(self.{_cel_name(field)})' for field in fields)}].filter(given, given).size()"
         if rule["type"] == "ExactlyOne":
             found.append({"rule": f"{count} == 1", "message": f"exactly one of {', '.join(fields)} must be given"})
+        elif rule["type"] == "AtLeastOne":
+            found.append({"rule": f"{count} >= 1", "message": f"at least one of {', '.join(fields)} must be given"})
         else:
             found.append({"rule": f"{count} <= 1", "message": f"at most one of {', '.join(fields)} may be given"})
     if node.get("x-jobwarden-immutable"):

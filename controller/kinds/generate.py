@@ -131,7 +131,7 @@ def _configuration() -> dict[str, Any]:
 
 
 def json_schema(node: Schema) -> dict[str, Any]:
-    """The node in JSON Schema 2020-12: rules as `oneOf` and `not`, sets as `uniqueItems`. Pure."""
+    """The node in JSON Schema 2020-12: rules as `oneOf`, `anyOf` and `not`, sets as `uniqueItems`. Pure."""
     out = {
         key: value
         for key, value in node.items()
@@ -157,6 +157,8 @@ def _union(rule: Mapping[str, Any]) -> dict[str, Any]:
     fields: list[str] = rule["fields"]
     if rule["type"] == "ExactlyOne":
         return {"oneOf": [{"required": [field]} for field in fields]}
+    if rule["type"] == "AtLeastOne":
+        return {"anyOf": [{"required": [field]} for field in fields]}
     pairs = [[one, other] for index, one in enumerate(fields) for other in fields[index + 1 :]]
     return {"not": {"anyOf": [{"required": pair} for pair in pairs]}}
 

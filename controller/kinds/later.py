@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 _CREDENTIALS = "Identities that a provider vouches for"
-_DECISION_POINTS = "Proofs and external decision points"
+_PROOFS = "Proofs of authority"
 _AGENTS = "Agents"
 
 _DELIVERY = dict.fromkeys(("renew", "childScopes"), _CREDENTIALS)
@@ -22,10 +22,8 @@ FIELDS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     },
     "IdentityProfile": {"/spec": {"providerRef": _CREDENTIALS, "attestation": _CREDENTIALS}},
     "CredentialPolicy": {"/spec": _DELIVERY},
-    "AuthorizationPolicy": {
-        "/spec": {"external": _DECISION_POINTS, "subjectAccessReview": _DECISION_POINTS, "proof": _DECISION_POINTS}
-    },
-    "RunRequest": {"/spec": {"proofFrom": _DECISION_POINTS}},
+    "AuthorizationPolicy": {"/spec": {"proof": _PROOFS}},
+    "RunRequest": {"/spec": {"proofFrom": _PROOFS}},
 }
 
 KINDS: Mapping[str, str] = {

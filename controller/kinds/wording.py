@@ -88,7 +88,7 @@ def explain(kind: str, root: Mapping[str, Any], error: Any) -> Iterator[Finding]
             )
         case "pattern":
             yield _not_matching(pointer, error.instance, error.schema)
-        case "oneOf" | "not":
+        case "oneOf" | "anyOf" | "not":
             # What is no mapping at all is told by its type; `required` says nothing about it.
             if isinstance(error.instance, dict):
                 yield _union(pointer, error)
@@ -211,7 +211,7 @@ def _not_matching(pointer: str, value: str, schema: Mapping[str, Any]) -> Findin
 
 
 def _union(pointer: str, error: Any) -> Finding:
-    alternatives = error.validator_value if error.validator == "oneOf" else error.validator_value["anyOf"]
+    alternatives = error.validator_value["anyOf"] if error.validator == "not" else error.validator_value
     fields = list(dict.fromkeys(field for alternative in alternatives for field in alternative["required"]))
     given = [field for field in fields if field in error.instance]
     if not given:

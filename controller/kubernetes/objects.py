@@ -30,8 +30,10 @@ class ApiFailed(JobwardenError):
 
     @property
     def passing(self) -> bool:
-        """Whether it may well work later, without anybody changing anything."""
-        return self.code in (0, 408, 409, 429) or self.code >= 500
+        """Whether it may well work later, without anybody changing anything: also where the API server does not know us for now (401), as tokens are renewed, and
+        one whose Pod was deleted under it will end soon and is no judge of its runs.
+        """
+        return self.code in (0, 401, 408, 409, 429) or self.code >= 500
 
 
 def _resource(kind: Kind) -> type[Resource]:

@@ -419,7 +419,11 @@ class PodExecution:
             return {"interrupted": Reason.Evicted, "note": "its Pod was deleted before it could tell how it ended"}
         if self._job is not None and podstate.finished(self._job):
             if podstate.failed(self._job):
-                return {"start_error": "its Job failed, and there is no Pod that could tell why"}
+                # Deleted with its node, by an eviction or by hand, while nobody looked: what became of it nobody knows.
+                return {
+                    "interrupted": Reason.Evicted,
+                    "note": "its Job failed, and its Pod was gone before it could tell why",
+                }
             return {"exit_code": 0, "note": "its Job is Complete, and its Pod is gone"}
         return None
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from controller.base.clock import Clock
 from controller.base.errors import StoreUnavailable
@@ -27,7 +28,8 @@ PATIENCE = timedelta(minutes=1)
 """How long somebody who is away is asked again."""
 FRESH = timedelta(minutes=1)
 """How long a finding may be acted upon."""
-_AT_ONCE = 32
+_AT_ONCE = 8
+"""Questions of one document that are out at a time: where one asks somebody who hangs, the others' do not wait for it."""
 _PAUSE_S = 2.0
 _LONGEST_PAUSE_S = 15.0
 
@@ -53,7 +55,8 @@ class Enquiring:
         self._store, self._clock, self._answerers, self._wake = store, clock, answerers, wake
         self._known: dict[str, Mapping[str, _Known]] = {}
         self._asking: dict[tuple[str, str], asyncio.Task[None]] = {}
-        self._at_once = asyncio.Semaphore(_AT_ONCE)
+        # Each lives for as long as somebody waits for it.
+        self._at_once: WeakValueDictionary[tuple[str, str], asyncio.Semaphore] = WeakValueDictionary()
 
     def found(self, dispatch: str) -> Mapping[str, Finding]:
         """Fresh findings about a dispatch, by the keys of their enquiries."""
@@ -96,8 +99,9 @@ class Enquiring:
             return NoAnswer("this controller has nobody to ask about that")
         until = self._clock.monotonic() + PATIENCE.total_seconds()
         pause = _PAUSE_S
+        at_once = self._at_once.setdefault((enquiry.namespace, enquiry.of), asyncio.Semaphore(_AT_ONCE))
         while True:
-            async with self._at_once:
+            async with at_once:
                 answer = await _asked(answerer, enquiry)
             if isinstance(answer, Finding):
                 return answer

@@ -3,7 +3,7 @@
     Closed ──THRESHOLD failures in a row──▶ Open ──delay over──▶ HalfOpen ──success──▶ Closed
                                              ▲                       └──failure──▶ Open, for twice as long, up to LONGEST
 
-`calling` keeps one for each provider. Invariant: pure; in HalfOpen one call is out at a time, and one whose end nobody tells (its caller is gone) blocks
+`calling` keeps one for each provider, `decision_point` one for each policy. Invariant: pure; in HalfOpen one call is out at a time, and one whose end nobody tells (its caller is gone) blocks
 others for `patience` only. Source: M. Nygard, "Release It!", the pattern Circuit Breaker.
 """
 
@@ -43,14 +43,14 @@ def ask(breaker: Breaker, now: float, patience: timedelta) -> tuple[Breaker, tim
     return msgspec.structs.replace(breaker, state=State.HalfOpen, until=now + patience.total_seconds()), None
 
 
-def tell(breaker: Breaker, now: float, *, answered: bool) -> Breaker:
-    """After a call: `answered` means that the backend said something, be it no. Pure."""
+def tell(breaker: Breaker, now: float, *, answered: bool, longest: timedelta = LONGEST) -> Breaker:
+    """After a call: `answered` means that the backend said something, be it no; `longest` is how long it may be left alone. Pure."""
     if breaker.state is State.Open:
         return breaker  # begun before it opened; what it found is old
     if answered:
         return Breaker()
     if breaker.state is State.HalfOpen:
-        return _opened(min(breaker.delay * 2, LONGEST), breaker.failures + 1, now)
+        return _opened(min(breaker.delay * 2, longest), breaker.failures + 1, now)
     failures = breaker.failures + 1
     if failures < THRESHOLD:
         return msgspec.structs.replace(breaker, failures=failures)

@@ -1,22 +1,21 @@
 """One HTTP request to a backend of credentials, and its answer as bounded JSON.
 
-`token_exchange` and `vault` ask. Invariant: secrets leave over TLS or stay on this host; no redirect is followed, no cookie kept, no proxy of the environment
+`token_exchange`, `vault` and `decision_point` ask. Invariant: secrets leave over TLS or stay on this host; no redirect is followed, no cookie kept, no proxy of the environment
 used; no error names more than the field that has the address.
 """
 
 import asyncio
-import ipaddress
 import os
 import ssl
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 from yarl import URL
 
+from controller.base import urls
 from controller.base.errors import InvalidInput
 from controller.providers.protocol import Unavailable
 
@@ -56,15 +55,9 @@ class Reply(msgspec.Struct, frozen=True):
 
 def check(field: str, url: str) -> str:
     """An address that secrets may be sent to. Errors: InvalidInput."""
-    try:
-        split = urlsplit(url)
-        host, _ = split.hostname or "", split.port
-    except ValueError:
-        raise InvalidInput(f"{field}: it is no URL") from None
-    if split.username or split.password or split.query or split.fragment or not host:
-        raise InvalidInput(f"{field}: write https://host/path, without a user, a query or a fragment")
-    if split.scheme != "https" and not (split.scheme == "http" and _is_this_host(host)):
-        raise InvalidInput(f"{field}: secrets go over https only; http is for this host alone (localhost)")
+    objection = urls.objection(url)
+    if objection is not None:
+        raise InvalidInput(f"{field}: {objection}")
     return url
 
 
@@ -120,15 +113,6 @@ async def _read(answer: aiohttp.ClientResponse) -> Reply | Unavailable:
     wait = answer.headers.get("Retry-After", "")
     seconds = timedelta(seconds=int(wait[:6])) if wait.isascii() and wait.isdigit() else None
     return Reply(answer.status, bytes(found), seconds)
-
-
-def _is_this_host(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _reason(error: BaseException) -> str:

@@ -113,7 +113,7 @@ def _condition(spec: JobSpec) -> Iterator[Problem]:
 
 def policy(spec: Mapping[str, Any]) -> Iterator[Problem]:
     """What is wrong with the rules of an AuthorizationPolicy, whatever else there is."""
-    for index, rule in enumerate(spec["rules"]):
+    for index, rule in enumerate(spec.get("rules", ())):
         try:
             cel.compile(rule["if"], authorization.VARIABLES)
         except cel.CelError as error:

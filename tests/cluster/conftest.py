@@ -19,11 +19,16 @@ from tests.harness.manifests import Document, bare
 from tests.harness.waiting import wait_for
 from tests.harness.warden import ROOT
 
-_SHIPPED = list(yaml.safe_load_all((ROOT / "manifests/kubernetes/rights.yaml").read_text(encoding="utf-8")))
 _PERSON = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "controller"}
-RIGHTS: tuple[dict[str, Any], ...] = tuple(
-    {**one, "subjects": [*one["subjects"], _PERSON]} if "subjects" in one else one for one in _SHIPPED
-)
+
+
+def shipped(name: str) -> tuple[dict[str, Any], ...]:
+    """A file of rights, for a person of ours as well."""
+    documents = yaml.safe_load_all((ROOT / "manifests/kubernetes" / name).read_text(encoding="utf-8"))
+    return tuple({**one, "subjects": [*one["subjects"], _PERSON]} if "subjects" in one else one for one in documents)
+
+
+RIGHTS = shipped("rights.yaml")
 """What is shipped, for a person of ours as well."""
 CONTROLLERS = ("system:serviceaccount:jobwarden:jobwarden", "controller")
 

@@ -48,6 +48,7 @@ _EVERYTHING = {
     "executors": ["Kubernetes", "Local"],
     "jobs": {"image": "registry.example/tools:7"},
     "pods": {"allow": {"hostPaths": True, "serviceAccounts": ["deployer"]}, "networkPoliciesEnforced": True},
+    "authorization": {"subjectAccessReviews": True},
     "settings": {"allowEnv": ["TOKEN"], "runLog": {"limit": "1Mi"}},
     "limits": {"running": 12},
     "replicas": 3,
@@ -275,6 +276,7 @@ def test_the_rights_are_those_that_are_needed_and_no_others(
         assert not may(verb, what, "team-a"), (verb, what)
     for what in ("scheduledjobs.jobwarden.dev", "pods", "jobs.batch"):
         assert not may("list", what, "other"), what
+    assert not may("create", "subjectaccessreviews.authorization.k8s.io", "team-a")
 
     warden = make_warden(environment=as_account(plane))
     watched = ("--watch-namespace", "team-a", "--watch-namespace", "team-b")
@@ -328,9 +330,14 @@ def test_network_policies_are_made_only_where_they_are_enforced(api: ControlPlan
 
 
 def test_rights_of_the_manifests_are_in_the_chart(api: ControlPlane) -> None:
-    """manifests/kubernetes/rights.yaml and the chart do not drift apart."""
-    rendered = api.helm("template", "jobwarden", str(CHART), "-n", "jobwarden").ok().out
+    """manifests/kubernetes/rights.yaml and the chart do not drift apart, nor does what goes beyond it."""
+    render = ("template", "jobwarden", str(CHART), "-n", "jobwarden")
+    rendered = api.helm(*render).ok().out
     shipped = yaml.safe_load_all((ROOT / "manifests/kubernetes/rights.yaml").read_text())
+    more = _granted(yaml.safe_load_all((ROOT / "manifests/kubernetes/access-reviews.yaml").read_text()))
+    asking = api.helm(*render, "--set", "authorization.subjectAccessReviews=true").ok().out
+    assert _granted(yaml.safe_load_all(asking)) == _granted(yaml.safe_load_all(rendered)) | more
+    assert not more <= _granted(yaml.safe_load_all(rendered))
     # The chart makes the Lease itself.
     assert _granted(shipped) - _granted(yaml.safe_load_all(rendered)) <= {("coordination.k8s.io", "leases", "create")}
 

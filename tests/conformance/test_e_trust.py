@@ -108,6 +108,92 @@ def test_S089_a_rule_that_fails_denies_and_a_decision_that_nobody_knows_is_refus
     assert (run["status"]["state"], run["status"]["reason"]) == ("Denied", "RuleFailed")
 
 
+def test_S089_a_decision_point_that_does_not_decide_denies(warden: Warden, receiver: Receiver) -> None:
+    """Permit, deny and escalate are as given, with the reason that is said; anything else is a refusal that tells what was answered."""
+    answers: dict[str, tuple[Any, str, str]] = {
+        "yes": ({"result": {"decision": "permit"}}, "Succeeded", ""),
+        "no": ({"result": {"decision": "deny", "reason": "not on Fridays"}}, "DecisionPointDenied", "not on Fridays"),
+        "odd": ({"result": {"decision": "allow"}}, "DecisionInvalid", '"allow"'),
+        "undefined": ({}, "DecisionInvalid", "no result"),
+        "missing": ({"result": True}, "DecisionInvalid", "404"),
+        "ask": ({"result": {"decision": "escalate"}}, "", ""),
+    }
+    receiver.answer("/missing", 404)
+    for name, (answer, _, _) in answers.items():
+        receiver.say(f"/{name}", answer)
+        external = {"url": receiver.url(f"/{name}")}
+        warden.write(
+            name,
+            document("AuthorizationPolicy", name, {"external": external}),
+            job(name, authorizationPolicyRef={"name": name}),
+        )
+    warden.start(applied=tuple(answers))
+    for name, (_, end, words) in answers.items():
+        if name == "ask":
+            continue
+        run = ran(warden, name)
+        assert end in (run["status"]["state"], run["status"]["reason"]), name
+        [said] = [one for one in decided(warden, run)["outcomes"] if one["gate"] == "Authorization"]
+        assert words in said["message"]
+    warden.trigger("ask")
+    warden.wait_for(lambda: warden.approvals("ask"), "somebody to be asked")
+    assert warden.runs("ask") == []
+    [asked, *_] = receiver.deliveries("/yes")
+    assert asked["input"]["job"]["name"] == "yes"
+
+
+@pytest.mark.slow
+def test_S089_a_decision_point_that_never_answers_denies_after_a_while(warden: Warden, receiver: Receiver) -> None:
+    """The run waits meanwhile, and says for whom."""
+    receiver.answer("/", 503)
+    warden.write(
+        "all",
+        document("AuthorizationPolicy", "broken", {"external": {"url": receiver.url("/")}}),
+        job("gated", authorizationPolicyRef={"name": "broken"}),
+    )
+    warden.start(applied=("gated",))
+    warden.trigger("gated")
+
+    def waits() -> list[str]:
+        return [one["status"].get("message", "") for one in warden.queue("gated") if one["status"].get("reason")]
+
+    [waiting] = warden.wait_for(waits, "the dispatch to wait")
+    assert receiver.url("/") in waiting
+    [run] = warden.wait_run("gated", "Denied", deadline=180)
+    assert run["status"]["reason"] == "NoAnswer"
+    assert "503" in str(decided(warden, run))
+    assert len(receiver.deliveries("/")) > 1
+
+
+def test_a_rule_that_denies_asks_nobody(warden: Warden, receiver: Receiver) -> None:
+    """A decision point has to permit as well; where the rules have refused already, nothing leaves the controller."""
+    receiver.say("/", {"result": True})
+    warden.write(
+        "all",
+        policy("both", rule('job.name == "barred"', "Deny"), external={"url": receiver.url("/")}),
+        job("barred", authorizationPolicyRef={"name": "both"}),
+        job("open", authorizationPolicyRef={"name": "both"}),
+    )
+    warden.start(applied=("barred", "open"))
+    assert ran(warden, "barred")["status"]["reason"] == "RuleDenied"
+    assert receiver.deliveries("/") == []
+    assert ran(warden, "open")["status"]["state"] == "Succeeded"
+    assert len(receiver.deliveries("/")) == 1
+
+
+def test_without_a_cluster_no_api_server_is_asked_and_the_run_is_refused(warden: Warden) -> None:
+    """The words say so."""
+    review = document("AuthorizationPolicy", "may-run", {"subjectAccessReview": {"verb": "run"}})
+    trusted = {"identityRef": {"name": "svc"}, "authorizationPolicyRef": {"name": "may-run"}}
+    unknown = {"authorizationPolicyRef": {"name": "may-run"}}
+    warden.write("all", review, profile("svc", "Restricted"), job("known", **trusted), job("unknown", **unknown))
+    warden.start(applied=("known", "unknown"))
+    refused = ran(warden, "known")
+    assert refused["status"]["reason"] == "DecisionInvalid"
+    assert "no cluster" in str(decided(warden, refused))
+    assert ran(warden, "unknown")["status"]["reason"] == "AccessDenied"
+
+
 def test_S091_no_rule_permits_what_a_contract_refuses(warden: Warden) -> None:
     """Contracts come first, and nothing lets authorization look away from them."""
     warden.write(

@@ -283,14 +283,20 @@ runtime_type = "io.containerd.runc.v2"
             "syncFrequency": "10s",
         }
         (self.folder / "kubelet.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+        # As the service manager of a node would: a kubelet dies of a Pod that is deleted by force in the wrong moment (1.34.2, doPodResizeAction).
         self._start(
             "kubelet",
+            "-c",
+            'while :; do "$@"; sleep 1; done',
+            "keeper",
+            str(self._bin / "kubelet"),
             f"--config={self.folder / 'kubelet.yaml'}",
             f"--kubeconfig={self._inside_config}",
             f"--root-dir={self.folder / 'kubelet'}",
             f"--cert-dir={self.folder / 'certificates-of-kubelet'}",
             "--hostname-override=node",
             f"--node-ip={ADDRESS}",
+            program="/bin/sh",
         )
         self._start(
             "kube-proxy",
@@ -439,9 +445,10 @@ def _descendants(roots: Iterable[int]) -> list[int]:
 
 
 def _kill(pids: Iterable[int]) -> None:
-    """End processes, and see that they have ended."""
+    """End processes, each with the group that it leads, and see that they have ended."""
     pids = list(pids)
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            end = os.killpg if os.getpgid(pid) == pid else os.kill
+            end(pid, signal.SIGKILL)
     wait_for(lambda: not any(_lives(pid) for pid in pids), "processes of the node to end")

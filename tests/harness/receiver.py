@@ -1,6 +1,6 @@
-"""A webhook endpoint on loopback that keeps what it is sent and answers as it is told.
+"""An endpoint on loopback, for webhooks and the like, that keeps what it is sent and answers as it is told.
 
-Shape: `deliveries(path)` gives the JSON bodies in order of arrival; `answer(path, 500, 200)` scripts the answers, the last one for ever.
+Shape: `deliveries(path)` gives the JSON bodies in order of arrival; `answer(path, 500, 200)` scripts the answers, the last one for ever; `say(path, …)` what is in them.
 """
 
 import json
@@ -17,6 +17,7 @@ class Receiver:
         self._lock = threading.Lock()
         self._bodies: dict[str, list[Any]] = {}
         self._answers: dict[str, list[int]] = {}
+        self._words: dict[str, bytes] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
@@ -40,6 +41,16 @@ class Receiver:
         with self._lock:
             self._answers[path] = list(statuses)
 
+    def say(self, path: str, value: Any) -> None:
+        """Put this JSON into every answer to `path`."""
+        with self._lock:
+            self._words[path] = json.dumps(value).encode()
+
+    def words(self, path: str) -> bytes:
+        """What an answer to `path` holds."""
+        with self._lock:
+            return self._words.get(path, b"")
+
     def deliveries(self, path: str = "/") -> list[Any]:
         """What was sent to `path` so far, refused requests included."""
         with self._lock:
@@ -62,8 +73,10 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self.send_response(receiver.record(self.path, body))
-            self.send_header("Content-Length", "0")
+            words = receiver.words(self.path)
+            self.send_header("Content-Length", str(len(words)))
             self.end_headers()
+            self.wfile.write(words)
 
         def log_message(self, *args: object) -> None:
             """Say nothing; the test's own output is what matters."""

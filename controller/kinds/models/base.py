@@ -1,6 +1,6 @@
 """What the models are made of: the base class, the rules between fields, and the scalar types with their patterns.
 
-A rule is declared once on the model. Pydantic checks it when a model is built; `generate` writes it as `oneOf` or `not` into the JSON Schema and as
+A rule is declared once on the model. Pydantic checks it when a model is built; `generate` writes it as `oneOf`, `anyOf` or `not` into the JSON Schema and as
 CEL into the CRD. The `x-jobwarden-…` keys are notes from the models to the generator and to `digests`; editors ignore them.
 """
 
@@ -11,11 +11,11 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-RuleType = Literal["ExactlyOne", "AtMostOne"]
+RuleType = Literal["ExactlyOne", "AtMostOne", "AtLeastOne"]
 
 
 class Rule(BaseModel):
-    """Of these fields (camelCase) exactly one, or at most one, is set."""
+    """Of these fields (camelCase) exactly one, at most one, or at least one is set."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -31,6 +31,11 @@ def exactly_one(*fields: str) -> Rule:
 def at_most_one(*fields: str) -> Rule:
     """The rule that no two of `fields` are set. Pure."""
     return Rule(type="AtMostOne", fields=fields)
+
+
+def at_least_one(*fields: str) -> Rule:
+    """The rule that one of `fields` is set, or several of them. Pure."""
+    return Rule(type="AtLeastOne", fields=fields)
 
 
 class Model(BaseModel):
@@ -57,7 +62,8 @@ class Model(BaseModel):
         written = {name for name, value in self.document().items() if value is not None}
         for rule in self.unions:
             given = [field for field in rule.fields if field in written]
-            if len(given) > 1 or (rule.type == "ExactlyOne" and not given):
+            many, none = rule.type != "AtLeastOne", rule.type != "AtMostOne"
+            if (many and len(given) > 1) or (none and not given):
                 raise ValueError(f"{rule.type} of {', '.join(rule.fields)}; given: {', '.join(given) or 'none'}")
         return self
 

@@ -108,6 +108,15 @@ class SecretSource(Model):
     )
 
 
+class Header(Model):
+    """One HTTP header whose value is a secret."""
+
+    name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")] = Field(
+        description="Name of the header."
+    )
+    value_from: SecretSource = Field(description="Where its value is read.")
+
+
 class Condition(Model):
     """One observation about the resource, as Kubernetes writes them."""
 

@@ -1,20 +1,11 @@
 """NotificationTarget and ClusterNotificationTarget: a named place to tell things to."""
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
 from controller.kinds.models.base import Model, NamespaceOrAll, Rule, Url, exactly_one, list_of
-from controller.kinds.models.meta import SecretSource, Status
-
-
-class Header(Model):
-    """One HTTP header whose value is a secret."""
-
-    name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")] = Field(
-        description="Name of the header."
-    )
-    value_from: SecretSource = Field(description="Where its value is read.")
+from controller.kinds.models.meta import Header, SecretSource, Status
 
 
 class Webhook(Model):

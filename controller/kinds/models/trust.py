@@ -11,12 +11,15 @@ from controller.kinds.models.base import (
     Model,
     Name,
     Rule,
+    Url,
+    at_least_one,
     at_most_one,
     exactly_one,
     list_of,
 )
 from controller.kinds.models.credential_provider import CredentialKey, CredentialProviderRef
-from controller.kinds.models.meta import LabelKey, LabelValue, Status
+from controller.kinds.models.meta import Header, LabelKey, LabelValue, SecretSource, Status
+from controller.kinds.models.target import ObjectName
 
 TrustLevel = Literal["Untrusted", "Restricted", "Supervised", "Autonomous"]
 Scope = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[!#-\[\]-~]+$")]  # RFC 6749, section 3.3
@@ -249,13 +252,92 @@ class AuthorizationRule(Model):
     timeout: Duration = Field("24h", description="With `Escalate`: how long to wait; then the run is rejected.")
 
 
+class Escalation(Model):
+    """How people are asked."""
+
+    approvals: int = Field(1, ge=1, le=5, description="How many different people must approve.")
+    allow_self: bool = Field(default=False, description="Whether the person who asked for a run may approve it.")
+    timeout: Duration = Field("24h", description="How long to wait; then the run is rejected.")
+
+
+class ExternalDecision(Model):
+    """A decision point that is asked over HTTP, as Open Policy Agent is by its Data API: `{"input": …}` is posted, `{"result": …}` is answered."""
+
+    url: Url = Field(
+        description="Where the decision is, such as https://opa.example.org/v1/data/jobs/decision: https, or http to this host. The result is `true`, "
+        "`false`, or an object with `allow` (true or false) or `decision` (`Permit`, `Deny`, `Escalate`) and perhaps a `reason`; anything else denies."
+    )
+    timeout: Duration = Field("10s", description="How long one question may take.")
+    ca_from: SecretSource | None = Field(None, description="Certificates, in PEM, that vouch for the server.")
+    headers_from: list[Header] = Field(
+        default=[],
+        max_length=16,
+        description="Headers whose values are secrets, such as Authorization.",
+        json_schema_extra=list_of("name"),
+    )
+    escalation: Escalation | None = Field(None, description="How people are asked where the answer is `Escalate`.")
+
+
+class AccessResource(Model):
+    """Something of the API server, in the namespace of the job."""
+
+    group: Annotated[str, Field(max_length=253, pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$")] = Field(
+        "", description="Its API group; empty for the core."
+    )
+    resource: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$")] = (
+        Field(description="The kind in plural, such as `jobs`.")
+    )
+    subresource: (
+        Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")] | None
+    ) = Field(None, description="A part of it, such as `status`.")
+    name: ObjectName | None = Field(None, description="The name of one; absent: all of them.")
+
+
+class AccessReview(Model):
+    """A SubjectAccessReview: whether somebody may do something, by the API server's own rules. The verb is asked of the ScheduledJob itself where nothing else is named."""
+
+    unions: ClassVar[tuple[Rule, ...]] = (at_most_one("resource", "nonResource"),)
+
+    subject: Literal["Principal", "RunAs", "Requester"] = Field(
+        "Principal",
+        description="Who is meant: the principal of the run's identity, or its `runAs`, where that identity is trusted at least as `Restricted`; or the user "
+        "who asked for the run.",
+    )
+    groups: list[Principal] = Field(
+        default=[],
+        max_length=16,
+        description="Groups that the subject is in besides `system:authenticated`, which everybody is in, and the groups of a service account.",
+        json_schema_extra=list_of(""),
+    )
+    verb: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^(\*|[a-z]+)$")] = Field(
+        description="What the subject must be allowed to do: `create`, `get`, or one of your own, such as `run`."
+    )
+    resource: AccessResource | None = Field(None, description="Something else than the ScheduledJob.")
+    non_resource: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^/[!-~]*$")] | None = Field(
+        None, description="A path of the API server, such as `/metrics`."
+    )
+
+
 class AuthorizationPolicySpec(Model):
-    """Who may run, by rules."""
+    """Who may run: by rules, by a decision point, by the API server's rights. Over all that is said `Deny` beats `Escalate` beats `Permit`."""
+
+    unions: ClassVar[tuple[Rule, ...]] = (at_least_one("rules", "external", "subjectAccessReview"),)
 
     rules: list[AuthorizationRule] = Field(
-        min_length=1, max_length=64, description="All of them are asked.", json_schema_extra=list_of("name")
+        default=[],
+        min_length=1,
+        max_length=64,
+        description="All of them are asked; where one denies, nothing else is.",
+        json_schema_extra=list_of("name"),
     )
-    default: Literal["Permit", "Deny"] = Field("Deny", description="What holds where no rule does.")
+    default: Literal["Permit", "Deny"] = Field(
+        "Deny",
+        description="What holds where no rule does, in a policy of rules alone: a decision point leaves nothing open.",
+    )
+    external: ExternalDecision | None = Field(None, description="A decision point, which has to permit as well.")
+    subject_access_review: AccessReview | None = Field(
+        None, description="What the API server has to allow as well; for controllers that watch a cluster."
+    )
 
 
 class ClusterAuthorizationPolicySpec(AuthorizationPolicySpec):

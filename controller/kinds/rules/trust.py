@@ -1,12 +1,17 @@
 """Rules of the kinds of trust: nothing that limits a run may be said in a way that limits nothing."""
 
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Any
 
+from controller.base import durations, urls
 from controller.kinds.findings import Finding, Spec, shown
 from controller.kinds.records import Reason
+from controller.kinds.rules.lists import doubles
 
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
+_ADDRESS = "Write it as https://HOST/PATH; what it must not show belongs into headersFrom"
+_LONGEST_QUESTION = timedelta(minutes=1)
 # With their defaults, which an API server writes into every rule.
 _ESCALATION: Mapping[str, Any] = {"approvals": 1, "allowSelf": False, "timeout": "24h"}
 
@@ -21,7 +26,7 @@ def contract(document: Mapping[str, Any]) -> Iterator[Finding]:
 def policy(document: Mapping[str, Any]) -> Iterator[Finding]:
     """The findings about one AuthorizationPolicy or ClusterAuthorizationPolicy. Pure."""
     spec: Spec = document["spec"]
-    for index, rule in enumerate(spec["rules"]):
+    for index, rule in enumerate(spec.get("rules", ())):
         for field, default in _ESCALATION.items():
             if rule.get(field, default) != default and rule["decision"] != "Escalate":
                 message = f"{field} says how people are asked, and the rule says {rule['decision']}"
@@ -31,7 +36,23 @@ def policy(document: Mapping[str, Any]) -> Iterator[Finding]:
                     message,
                     "Remove it, or use decision: Escalate",
                 )
+    yield from _decision_points(spec)
     yield from _match(spec)
+
+
+def _decision_points(spec: Spec) -> Iterator[Finding]:
+    asked = [name for name in ("external", "subjectAccessReview") if name in spec]
+    if asked and spec.get("default") == "Permit":
+        message = f"default says what holds where nobody decides, and {asked[0]} always decides: no answer is a Deny"
+        yield Finding("/spec/default", Reason.InvalidCombination, message, "Remove it")
+    external = spec.get("external") or {}
+    if "url" in external and (why := urls.objection(external["url"])):
+        yield Finding("/spec/external/url", Reason.InvalidValue, f"the URL cannot be asked: {why}", _ADDRESS)
+    if "timeout" in external and durations.parse(external["timeout"]) > _LONGEST_QUESTION:
+        message = "a question is given up after 1m, together with the run that waits for its answer"
+        yield Finding("/spec/external/timeout", Reason.OutOfRange, message, "Write 1m or less")
+    headers = [{"name": header["name"].lower()} for header in external.get("headersFrom", ())]
+    yield from doubles(headers, "/spec/external/headersFrom", "header", "name")
 
 
 def box(spec: Spec, pointer: str) -> Iterator[Finding]:

@@ -191,6 +191,27 @@ async def test_the_same_question_is_asked_once_at_a_time(world: World) -> None:
     assert work.found("one") == {}
 
 
+async def test_whoever_hangs_keeps_those_waiting_who_ask_him_and_nobody_else(world: World) -> None:
+    """However many they are; and not all of them stand before his door at once."""
+    out, answered = 0, asyncio.Event()
+
+    async def answer(enquiry: Enquiry) -> Finding | Away:
+        nonlocal out
+        if enquiry == QUESTION:
+            out += 1
+            await asyncio.Event().wait()
+        answered.set()
+        return Rain(falls=False)
+
+    work = Enquiring(world.store, Moved(world), {Weather: answer}, lambda: None)
+    work.ask([Asked(f"stuck-{number}", QUESTION) for number in range(100)])
+    work.ask([Asked("other", Weather(of="WeatherPolicy default/wet", namespace="default", place="Bergen"))])
+    async with asyncio.timeout(60):
+        await answered.wait()
+    assert 0 < out < 20
+    await work.close()
+
+
 async def test_a_question_that_nobody_can_answer_denies(world: World) -> None:
     """It is not waited for."""
     work = Enquiring(world.store, Moved(world), {}, lambda: None)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from controller.app.credentials import providers
+from controller.app.credentials import around, providers
 from controller.base.clock import SystemClock
 from controller.base.errors import Conflict, NotFound
 from controller.base.references import Allowed
@@ -74,7 +74,7 @@ def giver(store: Store) -> Obtaining:
     point = EntryPoint("acme", f"{__name__}:Acme", GROUP)
 
     def make() -> Any:
-        return providers(Registry([point]), SystemClock(), allowed=Allowed(), environment={})
+        return providers(Registry([point]), around(SystemClock(), allowed=Allowed(), environment={}))
 
     return Obtaining(store, make, SystemClock())
 

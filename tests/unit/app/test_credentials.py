@@ -2,7 +2,7 @@
 
 import pytest
 
-from controller.app.credentials import providers
+from controller.app.credentials import around, providers
 from controller.base.clock import SystemClock
 from controller.base.references import Allowed
 from controller.domain.trust import Provider
@@ -34,5 +34,5 @@ async def test_in_a_cluster_only_administrators_providers_touch_the_host(
     cluster: Cluster | None, key: Key, may: bool
 ) -> None:
     """In files whoever writes them may run programs anyway."""
-    made = providers(Registry([]), SystemClock(), allowed=Allowed(), environment={}, secrets=cluster)  # type: ignore[arg-type]
+    made = providers(Registry([]), around(SystemClock(), allowed=Allowed(), environment={}, secrets=cluster))  # type: ignore[arg-type]
     assert isinstance(await made.of(key, ENV, "team"), Caller if may else Refused)

@@ -1,13 +1,14 @@
 """Rules: which of them decides, what they see, and that nothing of theirs can be taken for a yes by mistake."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.domain.reasons import Reason
-from controller.domain.trust import Authorization, Decision, Rule
+from controller.domain.trust import Authorization, Decision, Outcome, Rule
 from controller.gates import authorization as gate
 from controller.gates.facts import Origin
 from tests.unit.gates import world
@@ -21,10 +22,16 @@ def rule(decision: Decision, condition: str = "true", name: str = "r", **fields:
     return Rule(name, condition, decision, **fields)  # type: ignore[arg-type]
 
 
+def permitted(name: str, policy: Authorization, values: dict[str, Any]) -> tuple[Outcome, gate.Asked | None]:
+    """What a policy of rules alone says."""
+    said = gate.by_rules(name, policy, values)
+    return gate.verdict(name, policy, [said] if said is not None else [])
+
+
 def asked(*rules: Rule, default: Decision = Decision.Deny) -> Decision:
     """What a policy of these rules says of a plain dispatch."""
     values = gate.values(world.facts(), world.identity())
-    return gate.permitted("p", Authorization(rules, default), values)[0].decision
+    return permitted("p", Authorization(rules, default), values)[0].decision
 
 
 @given(st.lists(st.tuples(DECISIONS, st.booleans()), min_size=1, max_size=6), st.sampled_from(["Permit", "Deny"]))
@@ -42,7 +49,7 @@ def test_a_rule_that_fails_denies_whatever_the_others_say(others: list[Decision]
     rules = [rule(decision, name=f"r{number}") for number, decision in enumerate(others)]
     rules.insert(place, rule(Decision.Permit, 'job.labels["missing"] == "x"', "broken"))
     values = gate.values(world.facts(), None)
-    outcome, escalation = gate.permitted("p", Authorization(tuple(rules), Decision.Permit), values)
+    outcome, escalation = permitted("p", Authorization(tuple(rules), Decision.Permit), values)
     if outcome.reason == Reason.RuleFailed:
         assert "broken" in outcome.message
     assert outcome.decision is Decision.Deny
@@ -67,7 +74,7 @@ def test_a_rule_sees_the_job_its_identity_and_the_moment(condition: str) -> None
     facts = world.facts(time_zone="Europe/Berlin", origin=Origin("repo", "abcdef"))
     values = gate.values(facts, world.identity(scopes=("read",)))
     policy = Authorization((rule(Decision.Permit, condition),))
-    outcome, _ = gate.permitted("p", policy, values)
+    outcome, _ = permitted("p", policy, values)
     assert outcome.decision is Decision.Permit, outcome.message
 
 
@@ -76,7 +83,7 @@ def test_all_names_are_there_also_for_nobody() -> None:
     values = gate.values(world.facts(), None)
     assert values.keys() == gate.VARIABLES
     policy = Authorization((rule(Decision.Deny, "!identity.declared"),), Decision.Permit)
-    assert gate.permitted("p", policy, values)[0].reason == Reason.RuleDenied
+    assert permitted("p", policy, values)[0].reason == Reason.RuleDenied
 
 
 def test_several_rules_that_escalate_ask_as_the_strictest() -> None:

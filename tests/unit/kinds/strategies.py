@@ -56,7 +56,9 @@ def _object(schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:
     groups = [[option["required"][0] for option in schema["oneOf"]]] if "oneOf" in schema else []
     unions = (schema, *schema.get("allOf", ()))
     excluded = [pair["required"] for one in unions for pair in one.get("not", {}).get("anyOf", ())]
-    choice = st.tuples(*(st.sampled_from(group) for group in groups))
+    # Of some groups one is enough and more are welcome.
+    needed = [[option["required"][0] for option in schema["anyOf"]]] if "anyOf" in schema else []
+    choice = st.tuples(*(st.sampled_from(group) for group in groups + needed))
     return choice.flatmap(lambda chosen: _with(properties, schema.get("required", ()), groups, chosen, excluded))
 
 

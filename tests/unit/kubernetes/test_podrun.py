@@ -352,6 +352,29 @@ async def test_a_failed_job_whose_pod_was_not_seen_yet_is_asked_for_it(monkeypat
     assert (await story.ended()).exit_code == 4
 
 
+async def test_a_failed_job_whose_pod_is_gone_was_lost_and_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deleted with its node while nobody looked: `onInterruption` says what follows, as of any run that was lost."""
+    monkeypatch.setattr(podrun, "_VANISHED_S", 0.02)
+    server = Server()
+    story = Story(server)
+    await story.until(lambda: story.run.outlives)
+    failed = {"conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]}
+    story.run.job_seen(server.jobs["a-1"] | {"status": failed})
+    result = await story.ended()
+    assert (result.interrupted, result.start_error) == ("Evicted", None)
+
+
+async def test_an_api_server_that_does_not_know_us_for_now_fails_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The token of a controller whose Pod was deleted by force is worth nothing any more; what it says of its runs then is no judgement."""
+    monkeypatch.setattr(podrun, "_FIRST_PAUSE_S", 0.01)
+    server = Server()
+    server.fails["create_job"] = [ApiFailed("the API server answered 401: Unauthorized", 401)] * 3
+    story = Story(server)
+    await story.until(lambda: story.run.outlives)
+    story.run.pod_seen(story.pod("uid-0"))
+    assert (await story.ended()).exit_code == 0
+
+
 HOLE = {"metadata": {"name": "dns"}, "spec": {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{}]}}
 
 
