@@ -21,6 +21,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from controller.api.backend import Backend
 from controller.api.control import ControlServer
 from controller.app import commands, settings
@@ -38,6 +40,7 @@ from controller.base.tasks import Backoff, Supervisor, Wake
 from controller.dispatch import recover, requests
 from controller.dispatch.knowledge import Knowledge
 from controller.dispatch.launch import Launcher
+from controller.domain.abilities import Abilities
 from controller.domain.job import ExecutorKind
 from controller.domain.requesters import ANNOTATION
 from controller.domain.story import StoryEvent, StoryKind
@@ -209,7 +212,7 @@ class _Controller:
             output_dir=self._outputs,
             log_limit=self._plan.log_limit,
             private=self._private,
-            abilities=abilities.of_this_host,
+            abilities=self._abilities,
         )
         return Dispatcher(
             self._store,
@@ -223,9 +226,15 @@ class _Controller:
             on_change=self._changed,
             obtain=self._obtaining.for_run,
             keep=Renewing(self._obtaining, self._clock, self._telling).keep,
-            knowledge=Knowledge(abilities=abilities.of_this_host, found=self._enquiring.found),
+            knowledge=Knowledge(abilities=self._abilities, found=self._enquiring.found),
             enquire=self._enquiring.ask,
         )
+
+    def _abilities(self) -> Abilities:
+        """Of this host, if anything is run on it; and of the cluster, by the operator's word."""
+        defaults = self._plan.defaults
+        here = abilities.of_this_host() if ExecutorKind.Local in defaults.executors else Abilities()
+        return msgspec.structs.replace(here, network_policies=defaults.network_policies)
 
     def _make_status(self) -> StatusLoop:
         files = (

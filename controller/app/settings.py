@@ -88,6 +88,7 @@ def _defaults(options: RunOptions, config: Configuration, kubernetes: Kubernetes
         executors=tuple(ExecutorKind(name) for name in executors) or (ExecutorKind.Local,),
         image=options.image or config.settings.image,
         pod_namespaces=kubernetes.namespaces if kubernetes is not None else (),
+        network_policies=config.settings.pods.network_policies_enforced,
         pods=PodsAllow(
             privileged=allow.privileged,
             host_namespaces=allow.host_namespaces,

@@ -14,14 +14,16 @@ from controller.base import paths
 from controller.base.masked_stream import Needles
 from controller.base.references import Allowed, Unreadable
 from controller.domain import pods
-from controller.domain.abilities import Abilities, confines
+from controller.domain.abilities import Abilities, confines, shuts
 from controller.domain.job import EnvVar, ExecTarget, ExecutorKind, JobSpec, PodTarget, ShellTarget
 from controller.domain.records import Ending, Output, Run
 from controller.domain.resolve import Defaults
+from controller.domain.trust import Contract, Enforcement, Profile
 from controller.executors import box, credentials, environment, values
 from controller.executors.credentials import Arranged, Given, Refused, Token
 from controller.executors.private_files import NoPlace, PrivateFiles
-from controller.executors.protocol import ExecutionRequest, ExecutionResult, PodRequest
+from controller.executors.protocol import ExecutionRequest, ExecutionResult, PodBox, PodRequest
+from controller.gates.box import gaps
 
 _POD_OUTPUT = "/dev/termination-log"
 """Where Kubernetes looks for a container's last words; they come with its status, 4 KiB at most."""
@@ -78,7 +80,7 @@ class Launcher:
         arranged = self._arrange(run, spec, given, tokens)
         if isinstance(arranged, Refused):
             return arranged.message
-        return self._in_its_box(run, self._request(run, spec, found, arranged))
+        return self._in_its_box(run, spec, self._request(run, spec, found, arranged))
 
     def prepare_adoption(self, run: Run, spec: JobSpec) -> ExecutionRequest:
         """The request of a run that somebody else has started as a Pod: nothing is looked up again."""
@@ -99,15 +101,35 @@ class Launcher:
             return Refused(folder.message)
         return structs.replace(arranged, env={**arranged.env, credentials.DIRECTORY_VARIABLE: str(folder)})
 
-    def _in_its_box(self, run: Run, request: ExecutionRequest) -> ExecutionRequest | str:
-        """With the box of the run's contract; a Pod has its own, and the gates have said what that lacks."""
-        if run.grant is None or request.pod is not None or not confines(run.grant.contract.box):
+    def _in_its_box(self, run: Run, spec: JobSpec, request: ExecutionRequest) -> ExecutionRequest | str:
+        """With the box of the run's contract, or why it cannot be had after all."""
+        if run.grant is None or not confines(run.grant.contract.box):
             return request
+        contract = run.grant.contract
+        if request.pod is not None:
+            pod_box = self._pod_box(contract, spec)
+            if isinstance(pod_box, str):
+                return pod_box
+            return structs.replace(request, pod=structs.replace(request.pod, box=pod_box))
         output = str(request.output_path) if request.output_path is not None else None
         private = request.env.get(credentials.DIRECTORY_VARIABLE) if request.files else None
         place = box.Place(request.env, request.cwd, output, folders=(private,) if private is not None else ())
-        made = box.request(run.grant.contract.box, place, self._abilities())
+        made = box.request(contract.box, place, self._abilities())
         return made if isinstance(made, str) else structs.replace(request, box=made)
+
+    def _pod_box(self, contract: Contract, spec: JobSpec) -> PodBox | str:
+        """What the gates have said, once more: another replica with other settings may have opened the run."""
+        vouched = self._settings.network_policies
+        lacking = gaps(contract, spec, Abilities(network_policies=vouched))
+        insists = contract.box.enforcement is Enforcement.Block
+        if lacking and insists:
+            return "; ".join(lacking)
+        return PodBox(
+            confined=contract.box.profile is not Profile.Nothing,
+            shut=shuts(contract.box) and vouched,
+            insists=insists,
+            note="; ".join(f"not enforced: {one}" for one in lacking) or None,
+        )
 
     def _request(self, run: Run, spec: JobSpec, found: values.Resolved, arranged: Arranged | None) -> ExecutionRequest:
         """`arranged` None: for a Pod that is there already."""

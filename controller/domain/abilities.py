@@ -1,4 +1,4 @@
-"""What a host can do to keep a run in its box, and what a box asks of a host.
+"""What a host, or a cluster, can do to keep a run in its box, and what a box asks of a host.
 
 `executors.abilities` finds the first out by doing; `gates.box` compares the two before a run opens, and the launch of a run once more.
 Invariant: an ability that nobody has tried is missing.
@@ -33,6 +33,7 @@ class Abilities(msgspec.Struct, frozen=True):
     missing: Mapping[Ability, str] = msgspec.field(default_factory=lambda: dict.fromkeys(Ability, "nobody has tried"))
     bubblewrap: str = ""  # the program that was tried, by its full path; "" where there is none
     version: str = ""  # what it says of itself, for people
+    network_policies: bool = False  # whoever runs the controller vouches that the cluster of its Pods enforces them
 
 
 def reach(box: Box) -> NetworkMode:
@@ -40,6 +41,11 @@ def reach(box: Box) -> NetworkMode:
     if box.profile is Profile.Isolated and box.network is NetworkMode.Unrestricted:
         return NetworkMode.Nothing
     return box.network
+
+
+def shuts(box: Box) -> bool:
+    """Whether nothing at all is reached: also where a list of hosts has become empty, as no two contracts agreed on one. Pure."""
+    return reach(box) is NetworkMode.Nothing or (reach(box) is NetworkMode.Restricted and not box.hosts)
 
 
 def limits_files(box: Box) -> bool:

@@ -48,16 +48,16 @@ class Demand(msgspec.Struct, frozen=True):
 
 def demands(template: Mapping[str, Any], allow: PodsAllow) -> Iterator[Demand]:
     """What the template asks for and must not have. Pure. Source: the profile "baseline" of the Pod Security Standards, and tokens of service accounts."""
-    body = _mapping(template.get("spec"))
+    body = mapping(template.get("spec"))
     if not allow.host_namespaces:
         yield from _shared(body)
     yield from _accounts(body, allow)
     if not allow.host_paths:
-        for index, volume in enumerate(_list(body.get("volumes"))):
+        for index, volume in enumerate(items(body.get("volumes"))):
             if "hostPath" in volume:
                 yield Demand(f"/spec/volumes/{index}/hostPath", "the volume is a folder of the node", "hostPaths")
     if not allow.privileged:
-        yield from _privileges(_mapping(template.get("metadata")), body)
+        yield from _privileges(mapping(template.get("metadata")), body)
 
 
 def is_looked_after(namespace: str, settings: Defaults) -> bool:
@@ -83,15 +83,15 @@ def _shared(body: Mapping[str, Any]) -> Iterator[Demand]:
     for field in _NAMESPACES:
         if body.get(field):
             yield Demand(f"/spec/{field}", f"{field} shares a namespace of the node", "hostNamespaces")
-    for pointer, container in _containers(body):
-        if any(port.get("hostPort") for port in _list(container.get("ports"))):
+    for pointer, container in containers_of(body):
+        if any(port.get("hostPort") for port in items(container.get("ports"))):
             yield Demand(f"{pointer}/ports", "the container takes a port of the node", "hostNamespaces")
-        hooks = _mapping(container.get("lifecycle"))
+        hooks = mapping(container.get("lifecycle"))
         asked = [(name, container.get(name)) for name in _PROBES]
         asked += [(f"lifecycle/{name}", hooks.get(name)) for name in _HOOKS]
         for name, handler in asked:
             for kind in ("httpGet", "tcpSocket"):
-                if _mapping(_mapping(handler).get(kind)).get("host"):
+                if mapping(mapping(handler).get(kind)).get("host"):
                     message = "the node is to ask another host than the Pod"
                     yield Demand(f"{pointer}/{name}/{kind}/host", message, "hostNamespaces")
 
@@ -104,8 +104,8 @@ def _accounts(body: Mapping[str, Any], allow: PodsAllow) -> Iterator[Demand]:
             yield Demand(f"/spec/{field}", f"the service account {name} is not allowed to jobs", "serviceAccounts")
     if any(body.get(field) for field in _ACCOUNTS) or _NO_ACCOUNT in allow.service_accounts:
         return
-    for index, volume in enumerate(_list(body.get("volumes"))):
-        for place, source in enumerate(_list(_mapping(volume.get("projected")).get("sources"))):
+    for index, volume in enumerate(items(body.get("volumes"))):
+        for place, source in enumerate(items(mapping(volume.get("projected")).get("sources"))):
             for kind in _IDENTITIES:
                 if kind in source:
                     pointer = f"/spec/volumes/{index}/projected/sources/{place}/{kind}"
@@ -117,18 +117,18 @@ def _accounts(body: Mapping[str, Any], allow: PodsAllow) -> Iterator[Demand]:
 
 def _privileges(metadata: Mapping[str, Any], body: Mapping[str, Any]) -> Iterator[Demand]:
     """What takes down the walls between a container and its node."""
-    for name, value in _mapping(metadata.get("annotations")).items():
+    for name, value in mapping(metadata.get("annotations")).items():
         if str(name).startswith(_APPARMOR) and value == "unconfined":
             pointer = f"/metadata/annotations/{str(name).replace('/', '~1')}"
             yield Demand(pointer, "AppArmor does not confine the container", "privileged")
-    context = _mapping(body.get("securityContext"))
+    context = mapping(body.get("securityContext"))
     yield from _confinement(context, "/spec/securityContext")
-    for index, sysctl in enumerate(_list(context.get("sysctls"))):
+    for index, sysctl in enumerate(items(context.get("sysctls"))):
         if str(sysctl.get("name")) not in _SYSCTLS:
             message = f"the Pod sets {sysctl.get('name')}, which is not safe for others on its node"
             yield Demand(f"/spec/securityContext/sysctls/{index}", message, "privileged")
-    for pointer, container in _containers(body):
-        at, context = f"{pointer}/securityContext", _mapping(container.get("securityContext"))
+    for pointer, container in containers_of(body):
+        at, context = f"{pointer}/securityContext", mapping(container.get("securityContext"))
         if context.get("privileged"):
             yield Demand(f"{at}/privileged", "the container is privileged", "privileged")
         yield from _capabilities(context, at)
@@ -138,7 +138,7 @@ def _privileges(metadata: Mapping[str, Any], body: Mapping[str, Any]) -> Iterato
 
 
 def _capabilities(context: Mapping[str, Any], at: str) -> Iterator[Demand]:
-    added = _mapping(context.get("capabilities")).get("add")
+    added = mapping(context.get("capabilities")).get("add")
     if extra := [name for name in map(str, added if isinstance(added, list) else ()) if name not in _HARMLESS]:
         message = f"the container adds capabilities: {', '.join(extra)}"
         yield Demand(f"{at}/capabilities/add", message, "privileged")
@@ -147,25 +147,27 @@ def _capabilities(context: Mapping[str, Any], at: str) -> Iterator[Demand]:
 def _confinement(context: Mapping[str, Any], at: str) -> Iterator[Demand]:
     """Of a Pod or of a container: they have these fields in common."""
     for field, name in (("seccompProfile", "seccomp"), ("appArmorProfile", "AppArmor")):
-        if _mapping(context.get(field)).get("type") == "Unconfined":
+        if mapping(context.get(field)).get("type") == "Unconfined":
             yield Demand(f"{at}/{field}/type", f"{name} does not confine it", "privileged")
-    selinux = _mapping(context.get("seLinuxOptions"))
+    selinux = mapping(context.get("seLinuxOptions"))
     if selinux.get("user") or selinux.get("role") or (selinux.get("type") or "") not in _SELINUX_TYPES:
         yield Demand(f"{at}/seLinuxOptions", "SELinux confines it otherwise than other containers", "privileged")
-    if _mapping(context.get("windowsOptions")).get("hostProcess"):
+    if mapping(context.get("windowsOptions")).get("hostProcess"):
         yield Demand(f"{at}/windowsOptions/hostProcess", "it runs as a process of the node", "privileged")
 
 
-def _containers(body: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def containers_of(body: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every container of the `spec` of a template, with its JSON pointer. Pure."""
     for kind in _CONTAINERS:
-        for index, container in enumerate(_list(body.get(kind))):
+        for index, container in enumerate(items(body.get(kind))):
             yield f"/spec/{kind}/{index}", container
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
+def mapping(value: object) -> Mapping[str, Any]:
+    """What is none is an empty one. Pure."""
     return value if isinstance(value, dict) else {}
 
 
-def _list(value: object) -> Sequence[Mapping[str, Any]]:
-    """Those that are mappings; others keep their place, so that pointers are right."""
+def items(value: object) -> Sequence[Mapping[str, Any]]:
+    """Those that are mappings; others keep their place, so that pointers are right. Pure."""
     return [one if isinstance(one, dict) else {} for one in value] if isinstance(value, list) else []

@@ -39,6 +39,7 @@ class Defaults(msgspec.Struct, frozen=True):
     image: str | None = None
     pods: PodsAllow = PodsAllow()
     pod_namespaces: tuple[str, ...] = ()  # where Pods are looked after; none: everywhere
+    network_policies: bool = False  # the cluster of these Pods enforces them
 
 
 def job_spec(spec: Source, defaults: Defaults = Defaults()) -> job.JobSpec:  # noqa: B008 - frozen

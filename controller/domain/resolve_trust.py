@@ -92,7 +92,7 @@ def authorization(spec: Source) -> trust.Authorization:
 def match(spec: Source) -> trust.Match:
     """What a Cluster kind binds to; without `match` it is everything. Pure."""
     said = spec.get("match") or {}
-    return trust.Match(_selector(said.get("namespaceSelector")), _selector(said.get("jobSelector")))
+    return trust.Match(selector(said.get("namespaceSelector")), selector(said.get("jobSelector")))
 
 
 def _delivery(source: Source) -> trust.Delivery:
@@ -170,14 +170,15 @@ def _secret(source: Source) -> SecretSource:
     return msgspec.convert(source, SecretSource)
 
 
-def _selector(source: Source | None) -> trust.Selector:
+def selector(source: Source | None) -> trust.Selector:
+    """A label selector as Kubernetes writes it; None selects everything. Pure."""
     said = source or {}
     labels = (
         trust.Requirement(key, trust.Operator.In, (value,)) for key, value in (said.get("matchLabels") or {}).items()
     )
     expressions = (
-        trust.Requirement(one["key"], trust.Operator(one["operator"]), tuple(one.get("values", ())))
-        for one in said.get("matchExpressions", ())
+        trust.Requirement(one["key"], trust.Operator(one["operator"]), tuple(one.get("values") or ()))
+        for one in said.get("matchExpressions") or ()
     )
     return trust.Selector((*labels, *expressions))
 

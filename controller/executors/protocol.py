@@ -16,6 +16,15 @@ from controller.domain.job import FailureReason, JobSpec
 from controller.executors.credentials import Token
 
 
+class PodBox(msgspec.Struct, frozen=True, kw_only=True):
+    """What keeps a Pod within the box of its contract."""
+
+    confined: bool = False  # the fields that a profile asks for are filled in
+    shut: bool = False  # nothing comes in or goes out, by a NetworkPolicy that is there before the Pod
+    insists: bool = True  # where that turns out to be impossible after all, there is no Pod
+    note: str | None = None  # what was asked for and is not enforced
+
+
 class PodRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a Pod is made of, beside the request that carries this."""
 
@@ -26,6 +35,7 @@ class PodRequest(msgspec.Struct, frozen=True, kw_only=True):
     )  # variables that only the Pod may see; None: not looked up, since the Pod is there already
     files: Mapping[str, bytes] = {}  # relative path to content, for the Pod alone
     tokens: tuple[Token, ...] = ()  # what the kubelet puts beside these files
+    box: PodBox = PodBox()
 
     def __repr__(self) -> str:
         return "PodRequest(***)"

@@ -1,24 +1,31 @@
 """What a contract asks for and cannot have where the job runs. Source: cases S206 and W30 of the reference: refused or told, never ignored."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from controller.domain.abilities import Abilities, Ability, needs, reach
+from controller.domain.abilities import Abilities, Ability, needs, reach, shuts
 from controller.domain.job import ExecutorKind, JobSpec, PodTarget, WatchdogTarget
+from controller.domain.podbox import Objection, objections, ways_round
 from controller.domain.reasons import Reason
 from controller.domain.trust import Box, Contract, Decision, Enforcement, NetworkMode, Outcome, Profile
 
 GATE = "Box"
+
+_MOST_NAMED = 8
+_VOUCHED = Abilities(network_policies=True)
 
 
 def enforced(contract: Contract, spec: JobSpec, abilities: Abilities | None) -> Outcome:
     """Whether all that the contract asks for can be enforced. `abilities` None: nobody has looked yet, and the launch will. Pure."""
     if abilities is None and spec.executor is ExecutorKind.Local:
         return Outcome(GATE, Decision.Permit, Reason.BoxNotTried, Reason.BoxNotTried.sentence)
-    found = gaps(contract, spec, abilities or Abilities())
-    if not found:
-        return Outcome(GATE, Decision.Permit, Reason.BoxEnforced, _words(contract.box))
-    decision = Decision.Deny if contract.box.enforcement is Enforcement.Block else Decision.Warn
-    return Outcome(GATE, decision, Reason.BoxNotEnforceable, "; ".join(found))
+    found = gaps(contract, spec, _VOUCHED if abilities is None else abilities)
+    if found:
+        decision = Decision.Deny if contract.box.enforcement is Enforcement.Block else Decision.Warn
+        return Outcome(GATE, decision, Reason.BoxNotEnforceable, "; ".join(found))
+    if abilities is None and shuts(contract.box):
+        return Outcome(GATE, Decision.Permit, Reason.BoxNotTried, Reason.BoxNotTried.sentence)
+    return Outcome(GATE, Decision.Permit, Reason.BoxEnforced, _words(contract.box))
 
 
 def _words(box: Box) -> str:
@@ -33,7 +40,7 @@ def _words(box: Box) -> str:
 def gaps(contract: Contract, spec: JobSpec, abilities: Abilities) -> tuple[str, ...]:
     """One sentence for each thing that cannot be enforced, with what to do; empty: everything can. Pure.
 
-    `abilities` are those of the host of the process that asks; a Pod does not depend on them.
+    `abilities` are those of the host of the process that asks, of which a Pod needs nothing but the operator's word on the cluster's network.
     """
     return tuple(_gaps(contract.box, spec, abilities))
 
@@ -42,7 +49,7 @@ def _gaps(box: Box, spec: JobSpec, abilities: Abilities) -> Iterator[str]:
     if isinstance(spec.target, WatchdogTarget) and spec.target.job is not None:
         return  # nothing is started
     if spec.executor is ExecutorKind.Kubernetes:
-        yield from _pod_gaps(box, spec)
+        yield from _pod_gaps(box, spec, abilities)
         return
     for ability in needs(box):
         why = abilities.missing.get(ability)
@@ -59,16 +66,32 @@ _WANTED = {
 }
 
 
-def _pod_gaps(box: Box, spec: JobSpec) -> Iterator[str]:
-    """Source: what `kubernetes.podspec` gives every Pod of a shell or exec job: another user than root, no capabilities, seccomp, its own processes and files."""
+def _pod_gaps(box: Box, spec: JobSpec, abilities: Abilities) -> Iterator[str]:
+    """Source: `kubernetes.podspec`, which fills in what the profile asks of a Pod, and `kubernetes.fence`, which shuts its network."""
     if box.read is not None or box.write is not None:
         yield "the paths of the box cannot be enforced in a Pod: mount what it needs, or run the job with the executor Local"
-    if box.profile is not Profile.Nothing and isinstance(spec.target, PodTarget):
+    template = spec.target.template if isinstance(spec.target, PodTarget) else {"spec": {}}
+    if box.profile is not Profile.Nothing and (against := objections(template)):
+        yield f"the box profile {box.profile} cannot be kept by a Pod that asks for more: take {_named(against)} out of the template"
+    if shuts(box):
+        yield from _shut_gaps(box, template, abilities)
+    elif reach(box) is not NetworkMode.Unrestricted:
         yield (
-            f"the box profile {box.profile} cannot be vouched for where the job brings a Pod template of its own: use the target shell or exec"
+            "the list of network hosts of the box cannot be enforced in a Pod: a NetworkPolicy knows addresses and no names, and Pods have no proxy for names "
+            "yet; ask for no network at all, or run the job with the executor Local"
         )
-    if reach(box) is not NetworkMode.Unrestricted:
+
+
+def _shut_gaps(box: Box, template: Mapping[str, Any], abilities: Abilities) -> Iterator[str]:
+    if not abilities.network_policies:
         yield (
-            "the network limit of the box cannot be enforced in a Pod: nobody here knows whether the network of the cluster obeys a NetworkPolicy; run the "
-            "job with the executor Local"
+            "the network limit of the box cannot be enforced in a Pod: nobody vouches that the network plug-in (CNI) of the cluster enforces NetworkPolicies; "
+            "where it does, set settings.pods.networkPoliciesEnforced of the controller, or run the job with the executor Local"
         )
+    elif box.profile is Profile.Nothing and (around := ways_round(template)):
+        yield f"the network limit of the box cannot be enforced in a Pod that reaches its node: take {_named(around)} out of the template, or run the job with the executor Local"
+
+
+def _named(found: Sequence[Objection]) -> str:
+    names = [str(one) for one in found[:_MOST_NAMED]]
+    return ", ".join(names) + (f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else "")

@@ -104,6 +104,7 @@ class Pods(_Record, frozen=True):
     """The Pods of jobs."""
 
     allow: PodsAllow = PodsAllow()
+    network_policies_enforced: bool = False
 
 
 class Settings(_Record, frozen=True):

@@ -22,7 +22,7 @@ from controller.domain.reasons import Reason
 from controller.executors import outputs
 from controller.executors.protocol import ExecutionRequest, ExecutionResult, Handle, OnEnd, masked
 from controller.executors.runlog import LogWriter
-from controller.kubernetes import podspec, podstate
+from controller.kubernetes import fence, podspec, podstate
 from controller.kubernetes.objects import ApiFailed
 from controller.kubernetes.podhistory import History
 from controller.kubernetes.podlog import PodLog
@@ -83,6 +83,8 @@ class PodExecution:
         self._spec = request.pod.spec
         # Whoever takes a run up does not know whether it has one.
         self._hides = adopted or podspec.hides(request)
+        self._box = request.pod.box
+        self._notes = [self._box.note] if self._box.note else []
         self._on_end, self._forget = on_end, forget
         self._adopted = adopted
         self._uid: str | None = None  # of the Job that is ours, once it is known
@@ -215,6 +217,8 @@ class PodExecution:
         self._manifest = manifest = podspec.job(self.request, self._with.owner_of(namespace, self.request.job))
         deadline = self._time() + self._spec.start_timeout.total_seconds()
         try:
+            if self._box.shut:
+                await self._shut(manifest["spec"]["template"]["metadata"]["labels"], deadline)
             made = await self._patiently(partial(self._create, manifest), deadline, stoppable=True)
             self._is(made)
             if manifest["spec"]["suspend"]:
@@ -229,6 +233,23 @@ class PodExecution:
                 raise _Over(cancelled=True) from error
             raise _Over(start_error=f"its Job could not be made: {error}") from error
         self._let_go = True
+
+    async def _shut(self, labels: Mapping[str, str], deadline: float) -> None:
+        """Put up the fence that keeps the Pod from every network. Errors: _Over where it does not hold, or somebody wants the run to end; ApiFailed."""
+        namespace = self.request.namespace
+        ask = partial(fence.put_up, self._workloads, namespace, self._with.clock.now())
+        policies, wait = await self._patiently(ask, deadline, stoppable=True)
+        if wait:
+            await self._pause(self._time() + wait.total_seconds(), stoppable=True)
+            again = partial(self._workloads.network_policies, namespace)
+            policies = await self._patiently(again, deadline, stoppable=True)
+        if self._stop_reason is not None:
+            raise _Over(cancelled=True)
+        why = fence.trouble(policies, namespace, labels)
+        if why is not None and self._box.insists:
+            raise _Over(start_error=why)
+        if why is not None:
+            self._notes.append(f"not enforced: {why}")
 
     def _is(self, job: Object) -> None:
         """This Job is ours, and so are its Pods."""
@@ -457,6 +478,7 @@ class PodExecution:
 
     def _result(self, *, words: str = "", **fields: Any) -> ExecutionResult:
         tail = self._log.tail
+        fields["note"] = "; ".join(filter(None, (*self._notes, fields.get("note")))) or None
         began = fields.pop("started_at", None) or self.started_at
         finished = max(fields.pop("finished_at", None) or self._with.clock.now(), began)
         asked = words and fields.get("exit_code") == 0

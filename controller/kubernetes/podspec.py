@@ -13,9 +13,10 @@ from typing import Any
 
 import msgspec
 
+from controller.domain import podbox
 from controller.domain.job import DeletionPolicy, EnvFrom, EnvVar, ExecTarget, JobSpec, KeyRef, PodTarget
 from controller.executors.credentials import DIRECTORY_VARIABLE
-from controller.executors.protocol import ExecutionRequest, PodRequest
+from controller.executors.protocol import ExecutionRequest, PodBox, PodRequest
 from controller.kinds.catalog import API_VERSION, GROUP
 
 MANAGED_BY = {"app.kubernetes.io/managed-by": "jobwarden"}
@@ -25,6 +26,9 @@ MAKING = f"{GROUP}/making"
 """Annotation of a Job: which attempt to make it this was, so that one whose answer was lost knows its own again."""
 TOMBSTONE = f"{GROUP}/tombstone"
 """Annotation of a Job that makes no Pod and only has the name: why."""
+NETWORK_LABEL = f"{GROUP}/network"
+"""Label of a Pod whose network is limited; the policy in `fence` selects it."""
+NO_NETWORK = "None"
 SELECTOR = "app.kubernetes.io/managed-by=jobwarden"
 
 Object = Mapping[str, Any]
@@ -91,7 +95,7 @@ def job(request: ExecutionRequest, owner: Owner | None) -> dict[str, Any]:
             "ttlSecondsAfterFinished": math.ceil(spec.history.max_age.total_seconds()),
         },
     }
-    made["spec"]["template"] = _template(request, pod, secret_name(made))
+    made["spec"]["template"] = _in_its_box(_template(request, pod, secret_name(made)), pod.box)
     return made
 
 
@@ -188,6 +192,14 @@ def _owned(owner: Owner | None, spec: JobSpec) -> dict[str, Any]:
         return {}
     reference = {"apiVersion": API_VERSION, "kind": "ScheduledJob", "name": owner.name, "uid": owner.uid}
     return {"ownerReferences": [{**reference, "controller": True, "blockOwnerDeletion": False}]}
+
+
+def _in_its_box(template: dict[str, Any], box: PodBox) -> dict[str, Any]:
+    """What the author has said is as it was: the gates have refused what the box does not allow, or told it where nobody insists."""
+    made = podbox.confined(template) if box.confined else template
+    if box.shut:
+        made["metadata"]["labels"] |= {NETWORK_LABEL: NO_NETWORK}
+    return made
 
 
 def _template(request: ExecutionRequest, pod: PodRequest, hidden: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Keys of Secrets that notification targets name: read when a message is sent, one at a time, and kept nowhere.
+"""Keys of Secrets that notification targets and credential providers name: read when they are needed, one at a time, and kept nowhere.
 
-The sender asks. Invariant: no error carries what a Secret holds, and nothing is read that no target names.
+The sender and the providers ask. Invariant: no error carries what a Secret holds, and nothing is read that no document names.
 """
 
 import base64
@@ -46,6 +46,6 @@ def _words(error: ApiFailed, namespace: str, name: str) -> str:
     if error.code in (401, 403):
         return (
             f"the Secret {namespace}/{name} may not be read: give the controller the verb get on that Secret in a Role "
-            "(in the chart: notifications.secrets)"
+            "(in the chart: credentials.secrets for a provider, notifications.secrets for a notification target)"
         )
     return f"the Secret {namespace}/{name} cannot be read: {error}"

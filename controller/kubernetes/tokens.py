@@ -61,6 +61,6 @@ def _failed(error: ApiFailed, namespace: str, account: str) -> Refused | Unavail
     if error.code in (401, 403):
         return Refused(
             f"no token may be asked for the service account {namespace}/{account}: give the controller the verb create on "
-            "serviceaccounts/token, with that name, in a Role"
+            "serviceaccounts/token, with that name, in a Role (in the chart: credentials.serviceAccounts)"
         )
     return Refused(f"no token for the service account {namespace}/{account}: {error}")

@@ -1,6 +1,7 @@
 """What we ask of an API server about Jobs and Pods: make, release, list, watch, read the log, delete.
 
-`executor` asks; objects are plain JSON both ways. Everything that goes wrong is `ApiFailed`. Invariant: nothing is changed but Jobs and Secrets that carry our labels.
+`executor` asks; objects are plain JSON both ways. Everything that goes wrong is `ApiFailed`. Invariant: nothing is changed but Jobs and Secrets that carry our labels; a NetworkPolicy
+is made, and never changed.
 """
 
 import json
@@ -59,6 +60,18 @@ class Workloads:
     async def delete_secret(self, namespace: str, name: str) -> None:
         """Remove it; one that is gone is fine. Errors: ApiFailed."""
         await self._delete(f"/api/v1/namespaces/{namespace}/secrets/{name}", None)
+
+    async def create_network_policy(self, manifest: Object) -> Object:
+        """Make it. Errors: ApiFailed, 409 when there is one of this name."""
+        made: Object = await self._send(
+            "POST", _policies(manifest["metadata"]["namespace"]), manifest, {"fieldManager": MANAGER}
+        )
+        return made
+
+    async def network_policies(self, namespace: str) -> list[Object]:
+        """All of a namespace. Errors: ApiFailed."""
+        answer = await self._send("GET", _policies(namespace))
+        return list(answer["items"])
 
     async def job(self, namespace: str, name: str) -> Object | None:
         """One Job, None if there is none. Errors: ApiFailed."""
@@ -202,6 +215,10 @@ class Workloads:
 def _collection(kind: str, namespace: str) -> str:
     inside = f"/namespaces/{namespace}" if namespace else ""
     return f"{KINDS[kind]}{inside}/{_PLURALS[kind]}"
+
+
+def _policies(namespace: str) -> str:
+    return f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies"
 
 
 def _understood(content: bytes) -> Any:

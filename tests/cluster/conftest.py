@@ -151,3 +151,13 @@ def verified(api: ControlPlane) -> None:
         return datetime.now(UTC) - datetime.fromisoformat(found["metadata"]["creationTimestamp"]) > timedelta(seconds=7)
 
     wait_for(settled, "the policy to be older than the request")
+
+
+def as_account(plane: ControlPlane) -> dict[str, str]:
+    """A kubeconfig with a token of the account that the controller has in a cluster."""
+    token = plane.kubectl("create", "token", "jobwarden", "-n", "jobwarden").ok().out.strip()
+    config = yaml.safe_load((plane.folder / "controller.kubeconfig").read_text())
+    config["users"][0]["user"] = {"token": token}
+    path = plane.folder / "account.kubeconfig"
+    path.write_text(yaml.safe_dump(config))
+    return {"KUBECONFIG": str(path)}

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from controller.kubernetes.admission import SHIPPED, judge
+from tests.cluster.conftest import as_account
 from tests.harness import Warden, job, wait_for
 from tests.harness.controlplane import ControlPlane, tools
 from tests.harness.warden import ROOT
@@ -46,7 +47,7 @@ _EVERYTHING = {
     "imagePullSecrets": [{"name": "pull"}],
     "executors": ["Kubernetes", "Local"],
     "jobs": {"image": "registry.example/tools:7"},
-    "pods": {"allow": {"hostPaths": True, "serviceAccounts": ["deployer"]}},
+    "pods": {"allow": {"hostPaths": True, "serviceAccounts": ["deployer"]}, "networkPoliciesEnforced": True},
     "authorization": {"subjectAccessReviews": True},
     "settings": {"allowEnv": ["TOKEN"], "runLog": {"limit": "1Mi"}},
     "limits": {"running": 12},
@@ -130,6 +131,8 @@ def test_every_object_is_accepted(api: ControlPlane, namespace: str, tmp_path: P
     api.apply(_SERVICE_MONITOR).ok()
     api.kubectl("wait", "--for=condition=Established", "crd/servicemonitors.monitoring.coreos.com").ok()
     said = VARIANTS[name] | {"watch": {"namespaces": [namespace] if name == "everything" else []}}
+    if name == "everything":
+        said["credentials"] = {"secrets": {namespace: ["a", "b"]}, "serviceAccounts": {namespace: ["ledger"]}}
     rendered = api.helm("template", "release", str(CHART), "--namespace", namespace, values(tmp_path, said)).ok().out
     documents = [one for one in yaml.safe_load_all(rendered) if one]
     kinds = [one["kind"] for one in documents]
@@ -190,6 +193,12 @@ def test_lint_finds_nothing(api: ControlPlane) -> None:
         ({"database": {"sqlite": {"size": "big"}}}, "database.sqlite.size: Does not match pattern"),
         ({"admission": {"controllers": ["x'] + ['y"]}}, "admission.controllers.0: Does not match pattern"),
         ({"settings": {"executors": ["Local"]}}, "settings.executors"),
+        ({"credentials": {"secrets": {"team-a": []}}}, "credentials.secrets.team-a: Array must have at least 1 items"),
+        ({"credentials": {"secrets": {"team-a": ["*"]}}}, "credentials.secrets.team-a.0: Does not match pattern"),
+        (
+            {"credentials": {"serviceAccounts": {"team-c": ["x"]}}, "watch": {"namespaces": ["team-a"]}},
+            "credentials.serviceAccounts.team-c: no provider of that namespace is looked at",
+        ),
         ({"replicas": 2}, "replicas: several controllers need PostgreSQL; set database.postgresql.existingSecret"),
         (
             {"strategy": "RollingUpdate"},
@@ -269,12 +278,55 @@ def test_the_rights_are_those_that_are_needed_and_no_others(
         assert not may("list", what, "other"), what
     assert not may("create", "subjectaccessreviews.authorization.k8s.io", "team-a")
 
-    warden = make_warden(environment=_as_account(plane))
+    warden = make_warden(environment=as_account(plane))
     watched = ("--watch-namespace", "team-a", "--watch-namespace", "team-b")
     warden.start("--kubernetes", "--executor", "Local", *watched, "--lease", "jobwarden/jobwarden")
     plane.apply(job("asked", schedule={"every": "1h"}), namespace="team-b").ok()
     plane.kubectl("wait", "-n", "team-b", "sjob/asked", "--for=condition=Ready", "--timeout=30s", deadline=60).ok()
     warden.stop()
+
+
+def test_providers_get_single_secrets_and_accounts_by_name(
+    released: ControlPlane,
+) -> None:
+    """Where the values say so and only there; without, the controller may read no Secret and make no token."""
+    plane = released
+    may = _may(plane, "system:serviceaccount:jobwarden:jobwarden")
+    for what in ("secrets/api", "serviceaccounts/ledger"):
+        assert not may("get" if what.startswith("secrets") else "create", what, "team-a")
+    said = {"secrets": {"team-a": ["api"]}, "serviceAccounts": {"team-a": ["ledger"], "jobwarden": ["own"]}}
+    rendered = plane.helm(
+        *("template", *_release(), "--set", "watch.namespaces={team-a,team-b}"),
+        *("--show-only", "templates/credentials.yaml", "--set-json", f"credentials={json.dumps(said)}"),
+    )
+    plane.kubectl("apply", "-f", "-", stdin=rendered.ok().out).ok()
+    wait_for(lambda: may("get", "secrets/api", "team-a"), "the Role to be in force")
+    token = ("create", "serviceaccounts/{}", "--subresource=token")
+    for name, namespace, allowed in (
+        ("ledger", "team-a", True),
+        ("default", "team-a", False),
+        ("ledger", "team-b", False),
+        ("own", "jobwarden", True),
+    ):
+        verb, what, part = token
+        user = "--as=system:serviceaccount:jobwarden:jobwarden"
+        asked = plane.kubectl("auth", "can-i", verb, what.format(name), part, "-n", namespace, user)
+        assert (asked.out.strip() == "yes") == allowed, (name, namespace)
+    assert not may("get", "secrets/other", "team-a")
+    assert not may("list", "secrets", "team-a")
+    plane.kubectl("delete", "-f", "-", stdin=rendered.out).ok()
+
+
+def test_network_policies_are_made_only_where_they_are_enforced(api: ControlPlane) -> None:
+    """No right that is not used; the right is that of the manifest for those who install without the chart."""
+    right = {("networking.k8s.io", "networkpolicies", verb) for verb in ("list", "create")}
+    plain = api.helm("template", "jobwarden", str(CHART)).ok().out
+    assert not right & _granted(yaml.safe_load_all(plain))
+    told = api.helm("template", "jobwarden", str(CHART), "--set", "pods.networkPoliciesEnforced=true").ok().out
+    assert right <= _granted(yaml.safe_load_all(told))
+    assert "networkPoliciesEnforced: true" in told
+    manifest = (ROOT / "manifests/kubernetes/networkpolicies.yaml").read_text(encoding="utf-8")
+    assert _granted(yaml.safe_load_all(manifest)) == right
 
 
 def test_rights_of_the_manifests_are_in_the_chart(api: ControlPlane) -> None:
@@ -351,16 +403,6 @@ def _may(plane: ControlPlane, user: str) -> Callable[[str, str, str], bool]:
         return plane.kubectl("auth", "can-i", verb, what, "-n", namespace, f"--as={user}").out.strip() == "yes"
 
     return may
-
-
-def _as_account(plane: ControlPlane) -> dict[str, str]:
-    """A kubeconfig with a token of the release's account."""
-    token = plane.kubectl("create", "token", "jobwarden", "-n", "jobwarden").ok().out.strip()
-    config = yaml.safe_load((plane.folder / "controller.kubeconfig").read_text())
-    config["users"][0]["user"] = {"token": token}
-    path = plane.folder / "account.kubeconfig"
-    path.write_text(yaml.safe_dump(config))
-    return {"KUBECONFIG": str(path)}
 
 
 def _granted(documents: Iterator[Any]) -> set[tuple[str, str, str]]:

@@ -68,6 +68,14 @@ seccompProfile:
 {{- fail "strategy: RollingUpdate has two controllers at a time, which needs PostgreSQL; set database.postgresql.existingSecret, or leave strategy empty" -}}
 {{- end -}}
 {{- end -}}
+{{- $watched := .Values.watch.namespaces -}}
+{{- range $field := list "secrets" "serviceAccounts" -}}
+{{- range $namespace := keys (index $.Values.credentials $field) | sortAlpha -}}
+{{- if and $watched (not (has $namespace $watched)) (ne $namespace $.Release.Namespace) -}}
+{{- fail (printf "credentials.%s.%s: no provider of that namespace is looked at; add it to watch.namespaces, or remove it here" $field $namespace) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.database.sqlite.ephemeral .Values.database.sqlite.existingClaim -}}
 {{- fail "database.sqlite: ephemeral and existingClaim exclude each other" -}}
 {{- end -}}
@@ -132,6 +140,12 @@ settings:
 - apiGroups: [""]
   resources: [secrets]
   verbs: [create, delete]
+{{- if .Values.pods.networkPoliciesEnforced }}
+# One in each namespace where runs without a network were started; it stays.
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [list, create]
+{{- end }}
 {{- end }}
 {{- end }}
 

@@ -145,6 +145,10 @@ class Pods(Model):
     """The Pods of jobs."""
 
     allow: PodsAllow | None = Field(None, description="What they may have beyond what every Pod may.")
+    network_policies_enforced: bool = Field(
+        default=False,
+        description="The network plug-in (CNI) of the cluster enforces NetworkPolicies, which nobody can ask it: without this word a contract that limits the network of Pods is not enforced, but refused.",
+    )
 
 
 class ControllerSettings(Model):

@@ -37,6 +37,19 @@ def test_what_becomes_of_a_container_is_what_the_account_says(node: Node, instal
         "unsafe": bare("unsafe", pod=_template({"name": "main", "image": BUSYBOX}), startTimeout="5s"),
         "evicted": job("evicted", "sleep 300", terminationGracePeriod="1s", retry={"limit": 2}),
         "moved": job("moved", "sleep 300", terminationGracePeriod="1s", onInterruption="Rerun"),
+        "boxed": job("boxed", _PROBES, trustContract=_BOXED),
+        "bare-in-a-box": bare(
+            "bare-in-a-box",
+            pod=_template(
+                {
+                    "name": "main",
+                    "image": BUSYBOX,
+                    "command": ["sh", "-c", _PROBES],
+                    "securityContext": {"runAsUser": 1000},
+                }
+            ),
+            trustContract=_BOXED,
+        ),
         "templated": bare("templated", pod=_template({"name": "main", "image": BUSYBOX, "command": ["date"], **_SAFE})),
     }
     node.apply(*jobs.values(), namespace=namespace).ok()
@@ -52,6 +65,9 @@ def test_what_becomes_of_a_container_is_what_the_account_says(node: Node, instal
     one.wait_run("secret", namespace, "Succeeded")
     assert one.cli("logs", "secret", "-n", namespace).ok().out.strip() == "65532"
     one.wait_run("templated", namespace, "Succeeded")
+    for name, user in (("boxed", 65532), ("bare-in-a-box", 1000)):
+        one.wait_run(name, namespace, "Succeeded")
+        assert one.cli("logs", name, "-n", namespace).ok().out == _CONFINED.format(user=user)
     nowhere = one.wait_run("nowhere", namespace, "Failed")
     assert nowhere["status"]["reason"] == "ImagePull"
     unsafe = one.wait_run("unsafe", namespace, "Failed")
@@ -122,6 +138,17 @@ _SAFE = {
         "seccompProfile": {"type": "RuntimeDefault"},
     }
 }
+
+_BOXED = {"box": {"profile": "Restricted"}}
+_PROBES = """
+for place in / /etc /usr /bin /var /home; do touch $place/x 2>/dev/null && echo "wrote below $place"; done
+echo 1 > /tmp/a && echo 2 > ~/b && cat /tmp/a ~/b
+test -e /var/run/secrets && echo "there is a token"
+grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status
+id -u
+"""
+_CONFINED = "1\n2\nCapEff:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n{user}\n"
+"""What they print in a box: the system cannot be written, /tmp and home can, there is no token, no capability, no new privilege, and a filter."""
 
 _NO_PULL = {"imagePullPolicy": "Never"}
 

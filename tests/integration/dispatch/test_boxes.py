@@ -4,16 +4,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from controller.base.references import Allowed
 from controller.dispatch import launch
 from controller.dispatch.launch import Launcher
 from controller.domain.abilities import Abilities
-from controller.domain.job import JobSpec
+from controller.domain.job import ExecutorKind, JobSpec
 from controller.domain.records import Cause, Run
+from controller.domain.resolve import Defaults
 from controller.domain.states import RunState
 from controller.domain.trust import Box, Contract, Enforcement, Grant, NetworkMode, Profile
-from controller.executors.protocol import ExecutionRequest
+from controller.executors.protocol import ExecutionRequest, PodBox
 from tests import builders
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -37,14 +39,15 @@ def run_under(box: Box | None) -> Run:
     )
 
 
-def launcher(folder: Path, abilities: Abilities | None) -> Launcher:
+def launcher(folder: Path, abilities: Abilities | None, settings: Defaults = Defaults()) -> Launcher:  # noqa: B008 - frozen
     """One that must not ask for abilities when there are none to give."""
 
     def asked() -> Abilities:
         assert abilities is not None, "nobody asked for a box"
         return abilities
 
-    return Launcher({"HOME": "/home/u"}, allowed=Allowed(), log_dir=folder, output_dir=folder, abilities=asked)
+    places = {"log_dir": folder, "output_dir": folder}
+    return Launcher({"HOME": "/home/u"}, allowed=Allowed(), settings=settings, abilities=asked, **places)
 
 
 @pytest.fixture
@@ -88,3 +91,43 @@ def test_under_warn_it_runs_without_and_says_so(tmp_path: Path, spec: JobSpec) -
     assert request.box is not None
     assert request.box.args == ()
     assert request.box.note == "not enforced: the box cannot be made on this host: nobody has tried"
+
+
+@pytest.fixture
+def pod(spec: JobSpec) -> JobSpec:
+    """The same job as a Pod."""
+    return structs.replace(spec, executor=ExecutorKind.Kubernetes, image="busybox:1.37")
+
+
+VOUCHED = Defaults(network_policies=True)
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        (Box(), PodBox()),
+        (Box(profile=Profile.Restricted), PodBox(confined=True)),
+        (Box(profile=Profile.Isolated), PodBox(confined=True, shut=True)),
+        (Box(network=NetworkMode.Nothing), PodBox(shut=True)),
+    ],
+)
+def test_a_pod_is_told_what_its_box_asks_of_it(tmp_path: Path, pod: JobSpec, box: Box, expected: PodBox) -> None:
+    """This host has no part in it."""
+    request = launcher(tmp_path, None, VOUCHED).prepare(run_under(box), pod)
+    assert isinstance(request, ExecutionRequest)
+    assert request.pod is not None
+    assert (request.pod.box, request.box) == (expected, None)
+
+
+def test_a_network_policy_that_nobody_vouches_for_any_more_refuses_the_run(tmp_path: Path, pod: JobSpec) -> None:
+    """The settings of the replica that starts it count; under Warn it has a network, makes no policy, and says so."""
+    box = Box(profile=Profile.Isolated)
+    refused = launcher(tmp_path, None).prepare(run_under(box), pod)
+    assert isinstance(refused, str)
+    assert "settings.pods.networkPoliciesEnforced" in refused
+    request = launcher(tmp_path, None).prepare(run_under(structs.replace(box, enforcement=Enforcement.Warn)), pod)
+    assert isinstance(request, ExecutionRequest)
+    assert request.pod is not None
+    made = request.pod.box
+    assert (made.confined, made.shut, made.insists) == (True, False, False)
+    assert (made.note or "").startswith("not enforced: the network limit of the box cannot be enforced in a Pod")

@@ -1,17 +1,21 @@
 """What a contract asks for and cannot have is told, thing by thing."""
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.domain.abilities import Abilities, Ability, confines, needs
-from controller.domain.job import ExecutorKind
-from controller.domain.trust import Box, Contract, NetworkMode, Profile
-from controller.gates.box import gaps
+from controller.domain.job import ExecutorKind, JobSpec
+from controller.domain.reasons import Reason
+from controller.domain.trust import Box, Contract, Decision, NetworkMode, Profile
+from controller.gates.box import enforced, gaps
 from tests import builders
 
 EVERYTHING = Abilities(missing={})
+VOUCHED = Abilities(missing={}, network_policies=True)
 LOCAL = builders.spec_of(builders.job("local", script="true"))
 POD = msgspec.structs.replace(LOCAL, executor=ExecutorKind.Kubernetes)
 
@@ -56,16 +60,18 @@ def test_a_contract_without_a_box_asks_for_nothing(box: Box) -> None:
         assert gaps(Contract(box=open_to_all), spec, Abilities()) == ()
 
 
-@given(boxes)
-def test_a_pod_does_not_depend_on_the_controllers_host(box: Box) -> None:
-    """It has a node of its own."""
+@given(boxes, st.booleans())
+def test_a_pod_does_not_depend_on_the_controllers_host(box: Box, vouched: bool) -> None:
+    """It has a node of its own; of the cluster's network only its operator knows."""
     contract = Contract(box=box)
-    assert gaps(contract, POD, EVERYTHING) == gaps(contract, POD, Abilities())
+    able, unable = Abilities(missing={}, network_policies=vouched), Abilities(network_policies=vouched)
+    assert gaps(contract, POD, able) == gaps(contract, POD, unable)
 
 
-def test_a_pod_of_ours_is_restricted_as_it_is() -> None:
-    """Not root, no capabilities, seccomp, files and processes of its own."""
-    assert gaps(Contract(box=Box(profile=Profile.Restricted)), POD, EVERYTHING) == ()
+@pytest.mark.parametrize("profile", [Profile.Restricted, Profile.Isolated])
+def test_a_pod_of_ours_has_what_a_profile_asks_for(profile: Profile) -> None:
+    """Not root, no capabilities, seccomp, files and processes of its own, and no network where it is vouched for."""
+    assert gaps(Contract(box=Box(profile=profile)), POD, VOUCHED) == ()
 
 
 @pytest.mark.parametrize(
@@ -73,21 +79,57 @@ def test_a_pod_of_ours_is_restricted_as_it_is() -> None:
     [
         (Box(read=()), "paths"),
         (Box(write=("/srv",)), "paths"),
-        (Box(network=NetworkMode.Nothing), "network"),
-        (Box(network=NetworkMode.Restricted, hosts=("a.b",)), "network"),
-        (Box(profile=Profile.Isolated), "network"),
+        (Box(network=NetworkMode.Nothing), "NetworkPolicies"),
+        (Box(network=NetworkMode.Restricted), "NetworkPolicies"),
+        (Box(network=NetworkMode.Restricted, hosts=("a.b",)), "proxy"),
+        (Box(profile=Profile.Isolated), "settings.pods.networkPoliciesEnforced"),
     ],
 )
 def test_what_a_pod_cannot_have_is_told(box: Box, word: str) -> None:
-    """Paths never; a network limit only where somebody can promise that NetworkPolicies are obeyed, which nobody can here."""
+    """Paths and names of hosts never; no network at all only where somebody vouches that NetworkPolicies are enforced."""
     (sentence,) = gaps(Contract(box=box), POD, EVERYTHING)
     assert word in sentence
     assert "executor Local" in sentence
+    assert bool(gaps(Contract(box=box), POD, VOUCHED)) == (word in ("paths", "proxy"))
 
 
-def test_a_template_of_somebody_elses_is_vouched_for_by_nobody() -> None:
-    """It may say anything of privileges."""
-    template = {"spec": {"containers": [{"name": "a", "image": "b"}]}}
-    spec = builders.spec_of(builders.bare("pod", pod={"template": template}, executor="Kubernetes"))
-    (sentence,) = gaps(Contract(box=Box(profile=Profile.Restricted)), spec, EVERYTHING)
-    assert "template" in sentence
+def templated(**fields: Any) -> JobSpec:
+    """A job with a template of its own."""
+    template = {"spec": {"containers": [{"name": "a", "image": "b"}], **fields}}
+    return builders.spec_of(builders.bare("pod", pod={"template": template}, executor="Kubernetes"))
+
+
+@given(boxes)
+def test_a_template_that_says_nothing_against_it_has_what_ours_have(box: Box) -> None:
+    """What it leaves open is filled in."""
+    for abilities in (EVERYTHING, VOUCHED):
+        assert gaps(Contract(box=box), templated(), abilities) == gaps(Contract(box=box), POD, abilities)
+
+
+def test_a_template_that_asks_for_more_than_the_profile_is_told_where() -> None:
+    """Each field by name, whatever the settings of the controller allow."""
+    spec = templated(hostPID=True, securityContext={"runAsUser": 0})
+    (sentence,) = gaps(Contract(box=Box(profile=Profile.Restricted)), spec, VOUCHED)
+    assert "spec.pod.template/spec/hostPID (" in sentence
+    assert "spec.pod.template/spec/securityContext/runAsUser (its user is root)" in sentence
+
+
+@pytest.mark.parametrize("fields", [{"hostNetwork": True}, {"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}])
+def test_a_network_policy_does_not_hold_what_reaches_the_node(fields: dict[str, Any]) -> None:
+    """Also without a profile."""
+    (sentence,) = gaps(Contract(box=Box(network=NetworkMode.Nothing)), templated(**fields), VOUCHED)
+    assert f"spec.pod.template/spec/{next(iter(fields))}" in sentence
+
+
+@pytest.mark.parametrize(
+    ("abilities", "reason"),
+    [(None, Reason.BoxNotTried), (EVERYTHING, Reason.BoxNotEnforceable), (VOUCHED, Reason.BoxEnforced)],
+)
+def test_who_does_not_know_the_settings_promises_nothing_about_the_network(
+    abilities: Abilities | None, reason: Reason
+) -> None:
+    """`trust check` says what is certain; paths are refused in any case."""
+    isolated = Contract(box=Box(profile=Profile.Isolated))
+    assert enforced(isolated, POD, abilities).reason == reason
+    with_paths = Contract(box=Box(profile=Profile.Isolated, read=()))
+    assert enforced(with_paths, POD, abilities).decision is Decision.Deny

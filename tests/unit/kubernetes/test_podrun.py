@@ -10,9 +10,9 @@ import pytest
 from controller.base.clock import SystemClock
 from controller.domain.job import ExecTarget, ExecutorKind, JobSpec
 from controller.domain.job import History as Limits
-from controller.executors.protocol import ExecutionRequest, ExecutionResult, PodRequest
+from controller.executors.protocol import ExecutionRequest, ExecutionResult, PodBox, PodRequest
 from controller.executors.runlog import LogWriter
-from controller.kubernetes import podrun, podspec
+from controller.kubernetes import fence, podrun, podspec
 from controller.kubernetes.objects import ApiFailed
 from controller.kubernetes.podhistory import History
 from controller.kubernetes.podrun import Facilities, PodExecution
@@ -29,6 +29,7 @@ class Server:
         self.fails: dict[str, list[ApiFailed]] = {}
         self.deleted: list[str] = []
         self.pods_there: list[Any] = []
+        self.policies: list[Any] = []
         self._obeys = obeys
 
     async def create_job(self, manifest: Any) -> Any:
@@ -67,6 +68,15 @@ class Server:
             del self.jobs[name]
             self.deleted.append(name)
 
+    async def network_policies(self, namespace: str) -> list[Any]:
+        """All of the namespace."""
+        self._fail("network_policies")
+        return list(self.policies)
+
+    async def create_network_policy(self, manifest: Any) -> None:
+        """Make it."""
+        self.policies.append(manifest)
+
     async def delete_secret(self, namespace: str, name: str) -> None:
         """Remove it."""
 
@@ -88,7 +98,13 @@ class Story:
     """One run and what becomes of it."""
 
     def __init__(
-        self, server: Server, *, secrets: dict[str, str] | None = None, adopted: bool = False, **more: Any
+        self,
+        server: Server,
+        *,
+        secrets: dict[str, str] | None = None,
+        adopted: bool = False,
+        box: PodBox = PodBox(),  # noqa: B008 - frozen
+        **more: Any,
     ) -> None:
         workloads: Any = server
         self.server = server
@@ -96,7 +112,7 @@ class Story:
         logs = LogWriter(asyncio.get_running_loop())
         shared = Facilities(workloads, SystemClock(), logs, lambda *_: None, History(workloads), self._listed)
         spec = JobSpec(ExecTarget(("true",)), executor=ExecutorKind.Kubernetes, image="i", **more)
-        pod = PodRequest(spec=spec, values={"JOBWARDEN_OUTPUT": "/dev/termination-log"}, secrets=secrets or {})
+        pod = PodRequest(spec=spec, values={"JOBWARDEN_OUTPUT": "/dev/termination-log"}, secrets=secrets or {}, box=box)
         request = ExecutionRequest(
             run="a-1", namespace="n", job="a", argv=(), env={}, timeout=timedelta(minutes=1), pod=pod
         )
@@ -127,6 +143,7 @@ class Story:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fence, "SETTLED", timedelta(seconds=0.05))
     for name, value in (("_FIRST_PAUSE_S", 0.01), ("_GONE_AFTER_S", 0.3), ("_FORBIDDEN_S", 0.05)):
         monkeypatch.setattr(podrun, name, value)
 
@@ -356,3 +373,55 @@ async def test_an_api_server_that_does_not_know_us_for_now_fails_no_run(monkeypa
     await story.until(lambda: story.run.outlives)
     story.run.pod_seen(story.pod("uid-0"))
     assert (await story.ended()).exit_code == 0
+
+
+HOLE = {"metadata": {"name": "dns"}, "spec": {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{}]}}
+
+
+async def test_a_pod_without_a_network_is_made_behind_its_fence() -> None:
+    """The policy is there before the Job is; an API server that hesitates is asked again."""
+    server = Server()
+    server.fails["network_policies"] = [LOST]
+    story = Story(server, box=PodBox(shut=True))
+    await story.until(lambda: server.policies)
+    assert server.jobs == {}
+    await story.until(lambda: server.jobs)
+    assert server.policies == [fence.policy("n")]
+    story.run.pod_seen(story.pod("uid-0"))
+    assert (await story.ended()).note is None
+
+
+async def test_a_fence_with_a_hole_keeps_the_pod_from_being_made() -> None:
+    """Where somebody insists; where nobody does, the run says what does not hold."""
+    server = Server()
+    server.policies = [HOLE]
+    result = await Story(server, box=PodBox(shut=True)).ended()
+    assert "NetworkPolicies add up: dns" in (result.start_error or "")
+    assert server.jobs == {}
+    server = Server()
+    server.policies = [HOLE]
+    story = Story(server, box=PodBox(shut=True, insists=False, note="not enforced: paths"))
+    await story.until(lambda: server.jobs)
+    story.run.pod_seen(story.pod("uid-0"))
+    result = await story.ended()
+    assert result.exit_code == 0
+    assert (result.note or "").startswith("not enforced: paths; not enforced: its Pod would have a network")
+
+
+async def test_without_the_right_to_a_fence_there_is_no_pod() -> None:
+    """The run says which one."""
+    server = Server()
+    server.fails["network_policies"] = [ApiFailed("networkpolicies is forbidden", 403)] * 1000
+    result = await Story(server, box=PodBox(shut=True)).ended()
+    assert "networkpolicies is forbidden; give the controller the verbs list and create" in (result.start_error or "")
+    assert server.jobs == {}
+
+
+async def test_a_run_can_be_stopped_while_its_fence_settles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is made any more."""
+    monkeypatch.setattr(fence, "SETTLED", timedelta(hours=1))
+    story = Story(Server(), box=PodBox(shut=True))
+    await story.until(lambda: story.server.policies)
+    story.run.stop("somebody")
+    assert (await story.ended()).cancelled
+    assert story.server.jobs == {}

@@ -4,12 +4,14 @@ import base64
 import re
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.domain.job import DeletionPolicy, ExecTarget, ExecutorKind, JobSpec, PodTarget, ShellTarget
+from controller.domain.job import DeletionPolicy, ExecTarget, ExecutorKind, JobSpec, PodTarget, ShellTarget, Target
+from controller.domain.podbox import objections
 from controller.executors.credentials import Token
-from controller.executors.protocol import ExecutionRequest, PodRequest
+from controller.executors.protocol import ExecutionRequest, PodBox, PodRequest
 from controller.kubernetes import podspec
 from controller.kubernetes.podspec import Owner
 
@@ -72,6 +74,39 @@ def test_an_account_that_is_named_keeps_its_token() -> None:
         pod = podspec.job(request(spec), None)["spec"]["template"]["spec"]
         assert pod.get("automountServiceAccountToken") is mounted
         assert "env" not in container, "the author's own template was changed"
+
+
+TARGETS = [
+    ShellTarget("true"),
+    ExecTarget(("true",)),
+    PodTarget({"spec": {"containers": [{"name": "c", "image": "i"}]}}),
+]
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda one: type(one).__name__)
+def test_a_pod_in_a_box_keeps_its_profile_with_whatever_a_run_adds(target: Target) -> None:
+    """Nothing of ours is against it; without a box nothing is filled in but what every Pod has."""
+    spec = JobSpec(target, executor=ExecutorKind.Kubernetes, image="i")
+    boxed = podspec.job(request(spec, box=PodBox(confined=True)), None)["spec"]["template"]
+    assert objections(boxed) == ()
+    (container,) = boxed["spec"]["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert {one["mountPath"] for one in container["volumeMounts"]} == {"/tmp", "/home/jobwarden"}
+    assert {"name": "HOME", "value": "/home/jobwarden"} in container["env"]
+    assert podspec.NETWORK_LABEL not in boxed["metadata"]["labels"]
+    plain = podspec.job(request(spec), None)["spec"]["template"]["spec"]
+    assert "volumes" not in plain
+    assert "readOnlyRootFilesystem" not in plain["containers"][0].get("securityContext", {})
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda one: type(one).__name__)
+def test_a_pod_without_a_network_can_be_told_by_its_label(target: Target) -> None:
+    """Also where its author has put another value there."""
+    if isinstance(target, PodTarget):
+        target = PodTarget(target.template | {"metadata": {"labels": {podspec.NETWORK_LABEL: "mine", "a": "b"}}})
+    spec = JobSpec(target, executor=ExecutorKind.Kubernetes, image="i")
+    shut = podspec.job(request(spec, box=PodBox(shut=True)), None)["spec"]["template"]
+    assert shut["metadata"]["labels"][podspec.NETWORK_LABEL] == podspec.NO_NETWORK
 
 
 def test_a_secret_is_nowhere_but_in_its_secret() -> None:

@@ -1,0 +1,90 @@
+"""The fence round Pods that must not have a network: one NetworkPolicy in each namespace, made when the first of them is about to start there.
+
+`podrun` puts it up before it makes a Job. It stays: a policy that is made with its Pod may be noticed after the Pod has begun, one that has been there protects every Pod from
+its first moment. Policies add up, and any other one may let through what this one does not; so whoever starts a Pod looks at all of them.
+Invariant: a Pod that is behind the fence is started only where the policy is as it was made, has been there for a while, and no other one opens anything for that Pod.
+Source: https://kubernetes.io/docs/concepts/services-networking/network-policies/ ("Pod lifecycle", "NetworkPolicy is additive")
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from controller.domain.resolve_trust import selector
+from controller.kubernetes.objects import ApiFailed
+from controller.kubernetes.podspec import MANAGED_BY, NETWORK_LABEL, NO_NETWORK
+from controller.kubernetes.workloads import Workloads
+
+Object = Mapping[str, Any]
+
+NAME = "jobwarden-no-network"
+SETTLED = timedelta(seconds=10)
+"""How long a network plug-in gets to notice it. Kubernetes says that it takes "some time", and nobody can be asked whether it is over."""
+_RIGHT = "give the controller the verbs list and create on networkpolicies (manifests/kubernetes/networkpolicies.yaml; the chart does with pods.networkPoliciesEnforced)"
+_SPEC = {"podSelector": {"matchLabels": {NETWORK_LABEL: NO_NETWORK}}, "policyTypes": ["Ingress", "Egress"]}
+
+
+async def put_up(workloads: Workloads, namespace: str, now: datetime) -> tuple[list[Object], timedelta]:
+    """All policies of the namespace, ours among them, and how long to wait until it can be relied on. Errors: ApiFailed, 403 with the right that is missing."""
+    try:
+        return await _put_up(workloads, namespace, now)
+    except ApiFailed as error:
+        if error.code != 403:
+            raise
+        raise ApiFailed(f"{error}; {_RIGHT}", error.code) from error
+
+
+async def _put_up(workloads: Workloads, namespace: str, now: datetime) -> tuple[list[Object], timedelta]:
+    found = await workloads.network_policies(namespace)
+    there = _ours(found)
+    if there is not None:
+        return found, _remaining(there, now)
+    try:
+        await workloads.create_network_policy(policy(namespace))
+    except ApiFailed as error:
+        if error.code != 409:
+            raise
+    return await workloads.network_policies(namespace), SETTLED
+
+
+def policy(namespace: str) -> dict[str, Any]:
+    """The policy of a namespace: it names no direction that is open. Pure."""
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": NAME, "namespace": namespace, "labels": dict(MANAGED_BY)},
+        "spec": _SPEC,
+    }
+
+
+def trouble(policies: Sequence[Object], namespace: str, labels: Mapping[str, str]) -> str | None:
+    """Why a Pod with these labels would have a network in spite of the fence, and what to do; None: it has none. Pure."""
+    there = _ours(policies)
+    if there is None:
+        return f"there is no NetworkPolicy {namespace}/{NAME}: somebody deletes it"
+    if there["spec"] != _SPEC:
+        return f"the NetworkPolicy {namespace}/{NAME} is not as it was made: delete it, and it is made again"
+    opening = [one["metadata"]["name"] for one in policies if _opens(one["spec"], labels)]
+    if opening:
+        return (
+            f"its Pod would have a network, as NetworkPolicies add up: {', '.join(sorted(opening))} in the namespace {namespace} let something through for it; "
+            f"have them leave out Pods with the label {NETWORK_LABEL}"
+        )
+    return None
+
+
+def _ours(policies: Sequence[Object]) -> Object | None:
+    return next((one for one in policies if one["metadata"]["name"] == NAME), None)
+
+
+def _remaining(there: Object, now: datetime) -> timedelta:
+    """A clock that is behind the API server's waits no longer than one that is right."""
+    age = now - datetime.fromisoformat(there["metadata"]["creationTimestamp"])
+    return min(max(SETTLED - age, timedelta(0)), SETTLED)
+
+
+def _opens(spec: Object, labels: Mapping[str, str]) -> bool:
+    """Whether it lets anything through for a Pod with these labels; a rule counts whatever it says, as nobody here knows what its addresses are."""
+    directions = spec.get("policyTypes") or ("Ingress", "Egress")
+    rules = [rule for one in directions for rule in spec.get(one.lower()) or ()]
+    return bool(rules) and selector(spec.get("podSelector")).matches(labels)
