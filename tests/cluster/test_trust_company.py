@@ -112,7 +112,7 @@ def test_the_company_lives_in_a_cluster_as_its_documents_say(company: Company) -
     verified(company.cluster)
     company.ask("close-books", "train-forecast", "vendor-tool")
     run = a_token_for_the_ledger_in_a_restricted_pod(company)
-    its_child_has_another_one_as_the_same_account(company)
+    its_child_has_the_other_half_of_the_same_account(company)
     those_that_are_refused_say_why(company)
     a_second_person_approves_with_kubectl(company)
     the_evidence_is_signed_and_a_changed_byte_is_found(company, run)
@@ -145,14 +145,14 @@ def a_token_for_the_ledger_in_a_restricted_pod(company: Company) -> str:
     return run
 
 
-def its_child_has_another_one_as_the_same_account(company: Company) -> None:
+def its_child_has_the_other_half_of_the_same_account(company: Company) -> None:
     """For reports, and not for the ledger."""
     run, pod = company.begun("publish-report")
     said = review(company.cluster, company.token(run), "ledger.example.org", "reports.example.org")
     assert said["audiences"] == ["reports.example.org"]
     company.finish(pod)
     company.warden.wait_run("publish-report", "Succeeded")
-    assert "system:serviceaccount:default:bookkeeper (Supervised" in company.told(run)
+    assert "system:serviceaccount:default:bookkeeper (Supervised, scopes reports.example.org)" in company.told(run)
 
 
 def those_that_are_refused_say_why(company: Company) -> None:
