@@ -11,6 +11,7 @@ import msgspec
 
 from controller.base.errors import InvalidInput, NotFound
 from controller.base.people import Actor
+from controller.base.references import SecretSource
 from controller.base.structs import described
 from controller.dispatch import requests
 from controller.domain.records import Job
@@ -36,6 +37,7 @@ class Trigger(Request, frozen=True, kw_only=True):
     parameters: dict[str, str] = {}
     key: str | None = None
     scheduled_for: datetime | None = None
+    proof_from: SecretSource | None = None
 
 
 @described
@@ -83,7 +85,15 @@ def perform(tx: Tx, verb: str, body: Mapping[str, Any], actor: Actor, now: datet
 def _trigger(tx: Tx, body: Mapping[str, Any], actor: Actor, now: datetime) -> Answer:
     asked = _read(body, Trigger)
     dispatch = requests.trigger(
-        tx, now, asked.namespace, asked.name, asked.parameters, asked.key, actor.name, asked.scheduled_for
+        tx,
+        now,
+        asked.namespace,
+        asked.name,
+        asked.parameters,
+        asked.key,
+        actor.name,
+        asked.scheduled_for,
+        proof=asked.proof_from,
     )
     return shapes.dispatch(dispatch)
 

@@ -114,7 +114,9 @@ class Cluster:
         name = body["name"]
         with contextlib.suppress(Forbidden):  # who may ask for a run need not be allowed to look
             self._job(namespace, name)
-        asked = {"parameters": body["parameters"] or None, "scheduledFor": body.get("scheduledFor")}
+        asked = {"parameters": body["parameters"] or None} | {
+            field: body.get(field) for field in ("scheduledFor", "proofFrom")
+        }
         spec = {"jobRef": {"name": name}, **asked, "idempotencyKey": body.get("key"), "requestedBy": self._api.who()}
         document = {
             "apiVersion": API_VERSION,

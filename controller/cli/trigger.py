@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -25,6 +26,7 @@ _SHORTEST_SECONDS, _LONGEST_SECONDS = 0.05, 0.5
 jobwarden trigger backup
 jobwarden trigger report -p day=2026-01-31 -p format=pdf --wait
 jobwarden trigger import --key batch-4711
+jobwarden trigger deploy --proof-file /run/proofs/deploy.jwt
 """
 )
 @click.argument("name", metavar="NAME", shell_complete=names("jobs"))
@@ -42,6 +44,17 @@ jobwarden trigger import --key batch-4711
     "--scheduled-for", type=instant, metavar="INSTANT", help="The nominal instant that the run sees, for a backfill."
 )
 @click.option(
+    "--proof-file",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="File with the proof of authority that a policy asks for; the controller reads it when it decides, if its settings allow that.",
+)
+@click.option(
+    "--proof-secret",
+    metavar="NAME/KEY",
+    help="The same in a key of a Secret of the namespace, for a controller in a cluster.",
+)
+@click.option(
     "--wait", is_flag=True, help="Wait until it has ended, retries included; exit with 0 only if it succeeded."
 )
 @output_option("text", "json", "yaml")
@@ -53,6 +66,7 @@ def trigger(name: str, parameters: tuple[tuple[str, str], ...], output: str, **a
         "parameters": dict(parameters),
         "key": asked["key"],
         "scheduledFor": instant_.isoformat() if instant_ else None,
+        "proofFrom": _proof(asked["proof_file"], asked["proof_secret"]),
     }
     dispatch = asking.act(current(), "trigger", body)
     identity, status = dispatch["metadata"]["name"], dispatch.get("status") or {}
@@ -66,6 +80,22 @@ def trigger(name: str, parameters: tuple[tuple[str, str], ...], output: str, **a
         printing.answer(dispatch, output, text)
         return 0
     return _wait(current(), identity, output)
+
+
+def _proof(file: Path | None, secret: str | None) -> dict[str, Any] | None:
+    """Where the proof is: its place is stored, never what is there."""
+    if file is not None and secret is not None:
+        raise click.UsageError(
+            "a request has one proof: use --proof-file or --proof-secret", click.get_current_context()
+        )
+    if file is not None:
+        return {"fileRef": {"path": str(file.absolute())}}
+    if secret is None:
+        return None
+    name, _, key = secret.partition("/")
+    if not name or not key or "/" in key:
+        raise click.UsageError("--proof-secret is NAME/KEY, as in deploy-proof/token", click.get_current_context())
+    return {"secretKeyRef": {"name": name, "key": key}}
 
 
 def _wait(settings: Settings, dispatch: str, output: str) -> int:

@@ -22,10 +22,10 @@ from controller.domain.states import ApprovalState, Cause, DispatchState, RunSta
 from controller.domain.story import StoryEvent, StoryKind
 from controller.domain.trust import Grant
 from controller.finalise import parameters, tell
-from controller.gates.facts import Escalated, Granted, Refused, Unanswered, Withheld
+from controller.gates.facts import Escalated, Granted, Refused, Spend, Unanswered, Withheld
 from controller.guards import chain
 from controller.guards.verdicts import Allow, Ask, Defer, Miss, Replace, Skip, Verdict
-from controller.store import approvals, dispatches, jobs, outbox, pools, runs
+from controller.store import approvals, dispatches, jobs, outbox, pools, proofs, runs
 from controller.store.governors import WAIT_KEY
 from controller.store.runs import NewRun, OpenRun
 from controller.store.store import Tx
@@ -174,8 +174,8 @@ class _Bench:
         match self._gates.decide(dispatch, job):
             case None:
                 self._open(dispatch, job, board, None)
-            case Granted(grant):
-                self._open(dispatch, job, board, grant)
+            case Granted(grant, spends):
+                self._open(dispatch, job, board, grant, spends)
             case Refused() as refused:
                 self._deny(dispatch, job, refused)
                 board.left(dispatch, job)
@@ -221,7 +221,9 @@ class _Bench:
         if freed:
             dispatches.wake(self._tx, freed, self._now)
 
-    def _open(self, dispatch: Dispatch, job: Job, board: Board, grant: Grant | None) -> None:
+    def _open(
+        self, dispatch: Dispatch, job: Job, board: Board, grant: Grant | None, spends: tuple[Spend, ...] = ()
+    ) -> None:
         run = msgspec.structs.replace(run_of(dispatch, job, self._now, self._owner, self._host), grant=grant)
         if job.spec.concurrency.pools and not pools.hold(self._tx, run.name, board.wanted(job)):
             self._conflict(dispatch)
@@ -230,6 +232,13 @@ class _Bench:
             self._tx, dispatch, self._now + KEY_LIFETIME, self._now
         ):
             pools.release(self._tx, {run.name})
+            self._conflict(dispatch)
+            return
+        if spends and not proofs.spend(self._tx, spends):
+            # Another replica was faster, and the gate will see it.
+            pools.release(self._tx, {run.name})
+            if dispatch.key is not None:
+                dispatches.unclaim_key(self._tx, dispatch)
             self._conflict(dispatch)
             return
         board.opened(dispatch, job)

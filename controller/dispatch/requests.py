@@ -13,10 +13,12 @@ import msgspec
 
 from controller.base import ids
 from controller.base.errors import Conflict, InvalidInput, NotFound
+from controller.base.references import SecretSource
 from controller.domain import requesters
 from controller.domain.reasons import Reason
 from controller.domain.records import Approval, Decision, Dispatch, Hold, Job, Run
 from controller.domain.states import ENDED_RUN, ApprovalState, Cause, DispatchState
+from controller.domain.trust import Presentation
 from controller.finalise import parameters as inputs
 from controller.store import approvals, audit, dispatches, jobs, pausing, runs
 from controller.store.store import Tx
@@ -37,11 +39,12 @@ def trigger(
     actor: str,
     scheduled_for: datetime | None = None,
     new_id: NewId = ids.new_id,
+    proof: SecretSource | None = None,
 ) -> Dispatch:
     """Ask for a run now; the schedule is not touched. Also works on suspended jobs (case S058, invariant 9 of the reference).
 
     With a key that was used before, the dispatch is recorded as Skipped, DuplicateKey (case S073). `scheduled_for` is for backfills: what the run
-    sees as its nominal instant. Errors: NotFound; InvalidInput for parameters or key; Conflict when the backlog is full.
+    sees as its nominal instant. `proof` is where a proof of authority is. Errors: NotFound; InvalidInput for parameters or key; Conflict when the backlog is full.
     """
     job = _job(tx, namespace, name)
     resolved = inputs.resolve(job.spec.parameters, parameters)
@@ -54,8 +57,11 @@ def trigger(
             f"{job.key} has a backlog of {waiting} dispatches and concurrency.maxQueued allows no more; "
             f"see `jobwarden get queue -n {namespace}`"
         )
+    if proof is not None and not _is_one(proof):
+        raise InvalidInput("proofFrom names exactly one of envRef, fileRef and secretKeyRef, a file by its whole path")
+    identity = new_id(now)
     dispatch = Dispatch(
-        id=new_id(now),
+        id=identity,
         job_id=job.id,
         namespace=namespace,
         job=name,
@@ -68,12 +74,19 @@ def trigger(
         parameters=resolved.values,
         key=key,
         actor=actor,
+        presented=Presentation(identity, proof) if proof is not None else None,
     )
     if key is not None:
         dispatch = _with_key(tx, dispatch, key, now)
     dispatches.insert_all(tx, [dispatch])
     audit.record(tx, now, actor, "trigger", namespace, name, f"dispatch {dispatch.id}")
     return dispatch
+
+
+def _is_one(source: SecretSource) -> bool:
+    """Whether a reference names one thing, and a file wherever the controller may be."""
+    named = [one for one in (source.env_ref, source.file_ref, source.secret_key_ref) if one is not None]
+    return len(named) == 1 and (source.file_ref is None or source.file_ref.path.startswith("/"))
 
 
 def _with_key(tx: Tx, dispatch: Dispatch, key: str, now: datetime) -> Dispatch:

@@ -139,7 +139,17 @@ class _Gathering:
             if isinstance(one.document, document) and self._binds(one):
                 self.by[str(one)] = one.digest
                 found[str(one)] = one.document
+        for policy in found.values():
+            if isinstance(policy, Authorization):
+                self._prove(policy)
         return tuple(found.items())
+
+    def _prove(self, policy: Authorization) -> None:
+        """A policy with a proof depends on the providers that it names."""
+        wanted = (policy.proof.secret, policy.proof.source) if policy.proof is not None else ()
+        for one in wanted:
+            if one is not None:
+                self._named(one.provider.kind, one.provider.name)
 
     def _binds(self, one: Governor) -> bool:
         home = {NAMESPACE_LABEL: self._namespace}

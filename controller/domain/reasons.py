@@ -92,6 +92,9 @@ class Reason(StrEnum):
     DefaultPermit = "DefaultPermit", "No rule objects, and the policy permits what no rule speaks of."
     EscalationApproved = "EscalationApproved", "A rule or a decision point asked for approval, and it was given."
 
+    ProofVerified = "ProofVerified", "The proof that came with the request is valid."
+    ProofAbsent = "ProofAbsent", "No proof came with the request, and the policy requires none."
+
     BoxEnforced = "BoxEnforced", "Everything that its box asks for can be enforced where it runs."
     BoxNotTried = "BoxNotTried", "Whether its box can be made is found out on the host that runs it."
 
@@ -115,6 +118,21 @@ class Reason(StrEnum):
     RuleDenied = "RuleDenied", "A rule of a policy denies it."
     RuleFailed = "RuleFailed", "A rule of a policy could not be evaluated, which denies."
     DefaultDeny = "DefaultDeny", "No rule permits it, and the policy denies what no rule speaks of."
+
+    ProofMissing = "ProofMissing", "A policy asks for a proof, and none came with the request."
+    ProofUnreadable = "ProofUnreadable", "The proof is not where the request says that it is."
+    ProofInvalid = "ProofInvalid", "The proof has not the shape of one, or its signature does not fit."
+    ProofWrongAlgorithm = "ProofWrongAlgorithm", "The proof is signed in a way that the policy does not take."
+    ProofUnknownKey = "ProofUnknownKey", "The proof is signed with a key that is not, or no longer, the issuer's."
+    ProofUntrusted = "ProofUntrusted", "No authority that the policy names vouches for the certificate of the proof."
+    ProofWrongIssuer = "ProofWrongIssuer", "The proof is from another issuer."
+    ProofWrongAudience = "ProofWrongAudience", "The proof is for somebody else."
+    ProofWrongJob = "ProofWrongJob", "The proof is for another job."
+    ProofExpired = "ProofExpired", "The proof has expired."
+    ProofTooOld = "ProofTooOld", "The proof is older than the policy allows."
+    ProofNotYetValid = "ProofNotYetValid", "The proof is not valid yet."
+    ProofReplayed = "ProofReplayed", "The proof has been used for another run."
+    ProofNotChecked = "ProofNotChecked", "What proofs are checked with could not be had in time, which denies."
 
     DecisionPointDenied = "DecisionPointDenied", "A decision point of a policy denies it."
     DecisionInvalid = "DecisionInvalid", "What a decision point of a policy answered is no decision, which denies."

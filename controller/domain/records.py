@@ -11,7 +11,7 @@ import msgspec
 
 from controller.domain.job import FailureReason, JobSpec
 from controller.domain.states import ApprovalState, Cause, DispatchState, OutboxState, RunState
-from controller.domain.trust import Grant, Ref
+from controller.domain.trust import Grant, Presentation, Ref
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -80,7 +80,8 @@ class Job(Record, frozen=True):
 class Dispatch(Record, frozen=True):
     """One intent to run. `scheduled_for` never changes, `not_before` may. `root` None means that its run will be a root.
 
-    `previous` is the instant that fired before this one, `through` and `count` belong to rows that account for a range.
+    `previous` is the instant that fired before this one, `through` and `count` belong to rows that account for a range. `presented` is where the proof is that
+    came with the request.
     """
 
     id: str
@@ -104,6 +105,7 @@ class Dispatch(Record, frozen=True):
     approval: str | None = None
     escalation: str | None = None
     actor: str | None = None
+    presented: Presentation | None = None
     run: str | None = None
     deferrals: int = 0
     replays: int = 0

@@ -84,6 +84,7 @@ def authorization(spec: Source) -> trust.Authorization:
     return trust.Authorization(
         rules=tuple(_rule(one) for one in spec.get("rules", ())),
         default=trust.Decision(spec.get("default", trust.Decision.Deny)),
+        proof=_proof(spec["proof"]) if spec.get("proof") else None,
         external=_external(spec["external"]) if "external" in spec else None,
         access=_access(spec["subjectAccessReview"]) if "subjectAccessReview" in spec else None,
     )
@@ -135,6 +136,29 @@ def _rule(source: Source) -> trust.Rule:
         allow_self=source.get("allowSelf", False),
         timeout=durations.parse(source["timeout"]) if "timeout" in source else timedelta(hours=24),
     )
+
+
+def _proof(source: Source) -> trust.Proof:
+    keys = source.get("jwks") or {}
+    return trust.Proof(
+        required=source.get("required", False),
+        methods=tuple(trust.ProofMethod(one) for one in source["methods"]),
+        issuer=source.get("issuer"),
+        audience=source.get("audience"),
+        jwks=keys.get("keySet"),
+        jwks_url=keys.get("url"),
+        server_authorities=source.get("serverAuthorities"),
+        client_authorities=source.get("clientAuthorities"),
+        secret=_credential(source.get("secretFrom")),
+        source=_credential(source.get("proofFrom")),
+        max_age=durations.parse(source.get("maxAge", "1h")),
+        clock_skew=durations.parse(source.get("clockSkew", "30s")),
+    )
+
+
+def _credential(source: Source | None) -> trust.Credential | None:
+    provider = _ref(source["providerRef"], _PROVIDER) if source else None
+    return trust.Credential(provider, source.get("key")) if source and provider else None
 
 
 def _external(source: Source) -> trust.External:

@@ -219,6 +219,43 @@ class Rule(Struct, frozen=True, omit_defaults=True):
     timeout: timedelta = timedelta(hours=24)
 
 
+class ProofMethod(StrEnum):
+    """How somebody proves that a run is wanted by who may want it."""
+
+    JWT = "JWT"
+    OIDC = "OIDC"
+    HMAC = "HMAC"
+    APIKey = "APIKey"
+    MTLS = "MTLS"
+
+
+class Credential(Struct, frozen=True, omit_defaults=True):
+    """One credential of a provider; without a key, the only one that it has."""
+
+    provider: Ref
+    key: str | None = None
+
+
+class Proof(Struct, frozen=True, omit_defaults=True):
+    """What proves that a run may be. `jwks` is a JWK Set in JSON, `*_authorities` are certificates in PEM: all of that is public.
+
+    `secret` is what HMAC and APIKey are checked with, `source` where the proof is when nobody brought one along.
+    """
+
+    required: bool = False
+    methods: tuple[ProofMethod, ...] = ()
+    issuer: str | None = None
+    audience: str | None = None
+    jwks: str | None = None
+    jwks_url: str | None = None
+    server_authorities: str | None = None
+    client_authorities: str | None = None
+    secret: Credential | None = None
+    source: Credential | None = None
+    max_age: timedelta = timedelta(hours=1)
+    clock_skew: timedelta = timedelta(seconds=30)
+
+
 class Escalation(Struct, frozen=True, omit_defaults=True):
     """How people are asked where a decision point says Escalate."""
 
@@ -265,12 +302,16 @@ class AccessReview(Struct, frozen=True, omit_defaults=True):
 
 
 class Authorization(Struct, frozen=True, omit_defaults=True):
-    """Who may run. Rules, the decision point and the API server all have their say; `default` is for rules alone, where none of them holds."""
+    """Who may run. Rules, the decision point and the API server all have their say; `default` is for rules alone, where none of them holds.
+
+    `proof` is what has to be proved before any of them is asked.
+    """
 
     rules: tuple[Rule, ...] = ()
     default: Decision = Decision.Deny
     external: External | None = None
     access: AccessReview | None = None
+    proof: Proof | None = None
 
 
 class Provider(Struct, frozen=True, omit_defaults=True):
@@ -341,6 +382,15 @@ class JobTrust(Struct, frozen=True, omit_defaults=True):
     authorization_ref: Ref | None = None
 
 
+class Presentation(Struct, frozen=True, omit_defaults=True):
+    """Where a proof is that came with a request; never the proof. `use` names what it is used for: attempts at the same thing share it, and no proof with
+    an id serves two.
+    """
+
+    use: str
+    source: SecretSource | None = None
+
+
 class Outcome(Struct, frozen=True, omit_defaults=True):
     """What one gate said. `reason` is of `domain.reasons`, `facts` are what it looked at, redacted."""
 
@@ -354,7 +404,8 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
 class Grant(Struct, frozen=True, omit_defaults=True):
     """What a run was opened, or refused, under: kept with the run for as long as the run is.
 
-    `digest` is the effective digest with everything that governed; `governors` are what that was, by `Kind namespace/name`, with their digests.
+    `digest` is the effective digest with everything that governed; `governors` are what that was, by `Kind namespace/name`, with their digests;
+    `presented` is where its proof was, for another attempt.
     """
 
     digest: str
@@ -363,6 +414,7 @@ class Grant(Struct, frozen=True, omit_defaults=True):
     contract: Contract = Contract()
     outcomes: tuple[Outcome, ...] = ()
     governors: Mapping[str, str] = {}
+    presented: Presentation | None = None
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")

@@ -110,6 +110,7 @@ def _again(
         approval=run.approval,
         escalation=run.escalation,
         actor=run.actor,
+        presented=run.grant.presented if run.grant is not None else None,
     )
 
 

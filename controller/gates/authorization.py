@@ -12,12 +12,13 @@ from controller.base import cel
 from controller.domain.reasons import Reason
 from controller.domain.states import ApprovalState
 from controller.domain.trust import Authorization, Decision, Identity, Outcome, Rule
+from controller.gates import proof
 from controller.gates.facts import TrustFacts
 from controller.gates.identity import level_of
 
 GATE = "Authorization"
 
-VARIABLES = frozenset({"job", "identity", "trust", "request", "parents", "source", "time"})
+VARIABLES = frozenset({"job", "identity", "trust", "proof", "request", "parents", "source", "time"})
 """What a rule may name. Each is a map with all of its keys present, whatever the dispatch, but for `parents`, a list of maps."""
 
 
@@ -106,7 +107,7 @@ def strictest(rules: list[Rule]) -> Rule:
 
 
 def values(facts: TrustFacts, identity: Identity | None) -> dict[str, Any]:
-    """What rules see. Pure."""
+    """What rules see, without a proof: each policy has its own. Pure."""
     dispatch = facts.dispatch
     return {
         "job": {
@@ -126,6 +127,7 @@ def values(facts: TrustFacts, identity: Identity | None) -> dict[str, Any]:
             "delegation": identity.delegation if identity else "None",
         },
         "trust": {"level": str(level_of(identity)), "rank": level_of(identity).rank},
+        "proof": proof.values(None),
         "request": {
             "cause": str(dispatch.cause),
             "actor": dispatch.actor or "",

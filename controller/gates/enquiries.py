@@ -13,7 +13,9 @@ from typing import Any
 import msgspec
 
 from controller.base import canonical
-from controller.domain.trust import AccessResource, Decision, External, Identity, TrustLevel
+from controller.base.references import SecretSource
+from controller.domain.proofs import Verdict
+from controller.domain.trust import AccessResource, Decision, External, Identity, Proof, TrustLevel
 
 
 class Enquiry(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,3 +131,29 @@ class Judged(Finding, frozen=True):
     decision: Decision
     message: str = ""
     understood: bool = True
+
+
+# What proves that a run may be (gate 5)
+
+
+class ProofEnquiry(Enquiry, frozen=True, kw_only=True):
+    """Whether a proof of authority holds, as a policy wants it: that which came with a request (`presented`), else that of the policy's own source.
+
+    `policy_namespace` is whose policy it is, "" for one of the whole cluster.
+    """
+
+    job: str
+    policy_namespace: str
+    rule: Proof
+    presented: SecretSource | None = None
+
+    @property
+    def words(self) -> str:
+        """What is waited for, for people. Pure."""
+        return f"the proof ({' or '.join(self.rule.methods)}) that {self.of} asks for is looked at"
+
+
+class ProofFinding(Finding, frozen=True):
+    """What became of a proof."""
+
+    verdict: Verdict

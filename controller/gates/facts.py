@@ -47,16 +47,26 @@ class TrustFacts(msgspec.Struct, frozen=True):
     spec: JobSpec | None = None
     abilities: Abilities | None = None  # None: it is asked where nobody knows what the host can do
     found: Mapping[str, Finding] = {}  # by the key of the enquiry
+    spent: Mapping[str, str] = {}  # by `Proven.once` of those in `found`: the use that the proof was spent on
 
     def finding(self, enquiry: Enquiry) -> Finding | None:
         """What was found out; None: nobody was asked yet. Pure."""
         return self.found.get(enquiry.key)
 
 
+class Spend(msgspec.Struct, frozen=True):
+    """A proof that is good for one use, by `Proven.once`; at `until` it is none any more."""
+
+    once: str
+    use: str
+    until: datetime
+
+
 class Granted(msgspec.Struct, frozen=True):
-    """Open the run under this grant."""
+    """Open the run under this grant, if none of the proofs has been spent on another use meanwhile."""
 
     grant: Grant
+    spends: tuple[Spend, ...] = ()
 
 
 class Refused(msgspec.Struct, frozen=True):

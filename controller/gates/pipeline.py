@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 
 from controller.domain.abilities import confines
+from controller.domain.proofs import Proven
 from controller.domain.reasons import Reason
 from controller.domain.trust import Authorization, Decision, Detail, Grant, Identity, Outcome
-from controller.gates import authorization, box, contract, credentials, decision_points, delivery, identity
-from controller.gates.enquiries import Enquiry, Vouching
+from controller.gates import authorization, box, contract, credentials, decision_points, delivery, identity, proof
+from controller.gates.enquiries import Enquiry, ProofEnquiry, Vouching
 from controller.gates.facts import Answer, Escalated, Granted, Refused, TrustFacts, Unanswered, Withheld
 
 
@@ -36,13 +37,24 @@ class _Passage:
         self._contract = contract.together(one for _, one in facts.governed.contracts)
         self._digest = facts.governed.digest(facts.effective_digest)
         self._outcomes: list[Outcome] = []
+        self._proven: dict[str, Proven | None] = {}
 
     def through(self) -> Answer:
-        for gate in (self._who, self._taken, self._children, self._given, self._level, self._box, self._authorization):
+        gates = (
+            self._who,
+            self._taken,
+            self._children,
+            self._given,
+            self._level,
+            self._box,
+            self._proof,
+            self._authorization,
+        )
+        for gate in gates:
             answer = gate()
             if answer is not None:
                 return answer
-        return Granted(self._grant())
+        return Granted(self._grant(), proof.spends(self._proven.values(), self._facts))
 
     def _who(self) -> Answer | None:
         return self._settle(identity.resolve(self._facts))
@@ -82,6 +94,22 @@ class _Passage:
             return None
         return self._note(box.enforced(self._contract, facts.spec, facts.abilities))
 
+    def _proof(self) -> Answer | None:
+        """What each policy wants proved; all that has to be looked at is asked at once."""
+        enquiries = []
+        for name, policy in self._facts.governed.policies:
+            if policy.proof is None:
+                continue
+            checked = proof.check(name, policy.proof, self._facts)
+            if isinstance(checked, ProofEnquiry):
+                enquiries.append(checked)
+                continue
+            self._proven[name] = checked.proven
+            refused = self._note(checked.outcome)
+            if refused is not None:
+                return refused
+        return Unanswered(tuple(enquiries)) if enquiries else None
+
     def _authorization(self) -> Answer | None:
         if not self._facts.governed.policies:
             return None
@@ -89,6 +117,7 @@ class _Passage:
         escalations: list[authorization.Asked] = []
         open_: list[Enquiry] = []
         for name, policy in self._facts.governed.policies:
+            values["proof"] = proof.values(self._proven.get(name))
             voices, enquiries = self._voices(name, policy, values)
             if enquiries:
                 open_ += enquiries
@@ -144,6 +173,7 @@ class _Passage:
             contract=self._contract,
             outcomes=tuple(_recorded(one, self._contract.audit) for one in self._outcomes),
             governors=dict(governed.by),
+            presented=proof.presentation(self._facts) if self._proven else None,
         )
 
 

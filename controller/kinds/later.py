@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 
-_CREDENTIALS = "Attestations"
-_PROOFS = "Proofs of authority"
+_ATTESTATIONS = "Attestations"
 _AGENTS = "Agents"
 
-_ATTESTED = {"attestation": _CREDENTIALS}
+_ATTESTED = {"attestation": _ATTESTATIONS}
 
 # By kind, then by pointer with * for list positions, then by field; the value names the capability that brings it.
 FIELDS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
@@ -19,8 +18,6 @@ FIELDS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
         "/spec/identity": _ATTESTED,
     },
     "IdentityProfile": {"/spec": _ATTESTED},
-    "AuthorizationPolicy": {"/spec": {"proof": _PROOFS}},
-    "RunRequest": {"/spec": {"proofFrom": _PROOFS}},
 }
 
 KINDS: Mapping[str, str] = {

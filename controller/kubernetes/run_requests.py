@@ -16,6 +16,7 @@ import msgspec
 from controller.base import durations
 from controller.base.clock import Clock
 from controller.base.errors import Conflict, InvalidInput
+from controller.base.references import SecretSource
 from controller.dispatch import requests
 from controller.domain import requesters
 from controller.domain.reasons import Reason
@@ -60,7 +61,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     requested_by: str | None = None
     key: str | None = None
-    proof: bool = False
+    proof: SecretSource | None = None
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -100,7 +101,7 @@ def asked_of(body: Body) -> Asked:
         reason=printed(spec.get("reason", "")),
         requested_by=spec.get("requestedBy"),
         key=spec.get("idempotencyKey"),
-        proof="proofFrom" in spec,
+        proof=msgspec.convert(spec["proofFrom"], SecretSource) if "proofFrom" in spec else None,
     )
 
 
@@ -118,9 +119,11 @@ def requester(asked: Asked, policy: Admission, seen: datetime | None) -> str:
 
 def refusal(asked: Asked, job: Job | None) -> Refusal | None:
     """Why the request can never be met, None if it can. Pure."""
-    if asked.proof:
+    if asked.proof is not None and asked.proof.secret_key_ref is None:
         return Refusal(
-            "NotSupported", "spec.proofFrom belongs to trust, which is not there yet; create the request without it"
+            "NotAllowed",
+            "spec.proofFrom points at the controller's own host, which whoever may create requests must not make it read; put the proof into a Secret, "
+            "and create the request again with secretKeyRef",
         )
     if job is None:
         return Refusal(
@@ -162,7 +165,15 @@ def obey(tx: Tx, now: datetime, asked: Asked, actor: str, source: str, owner: st
         return refused
     try:
         dispatch = requests.trigger(
-            tx, now, asked.namespace, asked.job, asked.parameters, asked.key, actor, asked.scheduled_for
+            tx,
+            now,
+            asked.namespace,
+            asked.job,
+            asked.parameters,
+            asked.key,
+            actor,
+            asked.scheduled_for,
+            proof=asked.proof,
         )
     except Conflict as error:
         return Refusal(Reason.QueueFull, f"{error}; create the request again later")

@@ -22,13 +22,13 @@ from controller.base.logs import event
 from controller.domain.governors import Governors
 from controller.domain.job import ExecutorKind, JobSpec, PodTarget
 from controller.domain.records import Cleanup, Run
-from controller.domain.trust import CredentialPolicy, Delivery, Identity, Provider, Ref
+from controller.domain.trust import Credential, CredentialPolicy, Delivery, Identity, Provider, Ref
 from controller.executors.credentials import Given, Token
 from controller.gates import credentials
 from controller.gates.enquiries import Away, Enquiry, Finding, NotVouched, Vouched, Vouching
 from controller.providers.calling import Caller
 from controller.providers.instances import Instances, Key
-from controller.providers.protocol import Answer, Refused, Request, Session, Unavailable
+from controller.providers.protocol import Answer, Refused, Request, Secret, Session, Unavailable
 from controller.providers.service_account_token import projected
 from controller.store import cleanups, governors
 from controller.store.store import Store
@@ -187,6 +187,27 @@ class Obtaining:
             raise ProviderAway(answer.message)
         if isinstance(answer, Refused):
             raise Conflict(answer.message)
+
+    async def credential(self, wanted: Credential, user: str, job: str) -> Secret | Refused | Unavailable:
+        """One credential that the controller itself looks at, asked for once. `user`: the namespace that has to be allowed to use the provider, "" for the
+        controller. Errors: StoreUnavailable.
+        """
+        caller = await self._caller(wanted.provider, user, await self._store.read(governors.read))
+        if isinstance(caller, Refused):
+            return caller
+        keys = (wanted.key,) if wanted.key is not None else ()
+        session = await caller.resolve(Request(namespace=user, job=job, keys=keys, lifetime=_BRIEFLY))
+        if not isinstance(session, Session):
+            return session
+        if session.lease is not None:
+            await caller.revoke(session.lease)  # it is looked at once; a lease that stays ends by itself
+        if wanted.key is not None:
+            return session.credentials.get(wanted.key) or Refused(f"{caller.name} gave no credential {wanted.key!r}")
+        if len(session.credentials) != 1:
+            names = ", ".join(sorted(session.credentials)) or "none"
+            return Refused(f"{caller.name} has several credentials ({names}): name one in key")
+        [secret] = session.credentials.values()
+        return secret
 
     async def key(self, ref: Ref, namespace: str) -> bytes:
         """See `evidence.Keys`. Errors: ProviderAway, NotFound, Conflict."""

@@ -35,7 +35,7 @@ class Instances:
         self._kept: dict[Key, tuple[Provider, Caller]] = {}
 
     async def of(self, key: Key, declared: Provider | None, user: str) -> Caller | Refused:
-        """The caller of a provider for runs of the namespace `user`; `declared` None: there is none of that name."""
+        """The caller of a provider for the namespace `user`, "" for the controller itself; `declared` None: there is none of that name."""
         refusal = refused(key, declared, user)
         if declared is None or refusal is not None:
             await self._drop(key) if declared is None else None
@@ -68,12 +68,12 @@ class Instances:
 
 
 def refused(key: Key, declared: Provider | None, user: str) -> str | None:
-    """Why runs of the namespace `user` may not use this provider; None: they may. Pure."""
+    """Why the namespace `user` may not use this provider; None: it may. The controller itself ("") may use those of the cluster. Pure."""
     if declared is None:
         return f"there is no {key}: create it, or correct the reference"
     if not key.namespace:
         allowed = declared.namespaces or ()
-        if user in allowed or "*" in allowed:
+        if not user or user in allowed or "*" in allowed:
             return None
         return f"{key} does not allow the namespace {user!r}: its owner can add that to spec.allowedNamespaces"
     return None if user == key.namespace else f"{key} is of another namespace than {user!r}, and serves its own only"

@@ -13,6 +13,7 @@ from controller.domain.job import ExecutorKind, JobSpec, PodTarget, Schedule, Wa
 from controller.domain.reasons import Reason
 from controller.domain.resolve import Defaults
 from controller.gates import authorization
+from controller.proofs import certificates, keys
 from controller.reconcile import graph
 from controller.reconcile.desired import View
 from controller.reconcile.records import CLUSTER_POOL, JOB, Blocked, Document, Entry, Key, Problem
@@ -119,6 +120,28 @@ def policy(spec: Mapping[str, Any]) -> Iterator[Problem]:
         except cel.CelError as error:
             hint = f"It may name {', '.join(sorted(authorization.VARIABLES))}"
             yield Problem(f"/spec/rules/{index}/if", Reason.Invalid, str(error), hint)
+    if spec.get("proof"):
+        yield from _proof(spec["proof"])
+
+
+def _proof(said: Mapping[str, Any]) -> Iterator[Problem]:
+    """Keys and certificates that stand in a document are good, or the document is not."""
+    inline = (said.get("jwks") or {}).get("keySet")
+    if inline is not None:
+        try:
+            keys.declared(inline.encode())
+        except keys.BadKeys as error:
+            hint = "Copy the JWK Set as its owner publishes it"
+            yield Problem("/spec/proof/jwks/keySet", Reason.Invalid, str(error), hint)
+    for field in ("serverAuthorities", "clientAuthorities"):
+        if field in said:
+            try:
+                certificates.authorities(said[field])
+            except ValueError:
+                message = "it cannot be read as certificates in PEM"
+                yield Problem(
+                    f"/spec/proof/{field}", Reason.Invalid, message, "Copy them whole, with their first and last lines"
+                )
 
 
 # together: what makes a document wrong

@@ -14,7 +14,7 @@ from controller.domain.records import Dispatch, Job
 from controller.domain.trust import Children, decode_grant
 from controller.gates.enquiries import Finding
 from controller.gates.facts import Origin, Parent, TrustFacts
-from controller.store import approvals
+from controller.store import approvals, proofs
 from controller.store.resources import MOST_ERRORS
 from controller.store.schema import resources, runs, sources
 from controller.store.statement import Statement, among
@@ -38,6 +38,7 @@ class Testimony:
 
     def __init__(self, tx: Tx, batch: Sequence[tuple[Dispatch, Job]]) -> None:
         """Read everything that the batch needs."""
+        self._tx = tx
         dispatches = [dispatch for dispatch, _ in batch]
         self._parents = _parents(tx, {run for dispatch in dispatches for run in dispatch.parents})
         self._origins = _origins(tx, [job for _, job in batch])
@@ -69,6 +70,7 @@ class Testimony:
             origin=self._origins.get(job.id, Origin(job.source)),
             escalation=self._answers.get(dispatch.escalation) if dispatch.escalation is not None else None,
             found=found,
+            spent=proofs.uses(self._tx, proofs.of(found.values())),
         )
 
     def _those_of(self, dispatch: Dispatch) -> tuple[Parent, ...]:

@@ -20,6 +20,7 @@ from controller.store.schema import (
     instances,
     jobs,
     runs,
+    spent_proofs,
 )
 from controller.store.store import Tx
 
@@ -28,6 +29,8 @@ KEPT = timedelta(days=30)
 _KEPT_DISPATCHES = 200
 """Ended dispatches without a run that are kept of each job: enough for `explain`, few enough for a job that skips every second."""
 _PORTION = 500
+_LATE = timedelta(hours=1)
+"""How far the clocks of replicas may be apart before a proof could serve twice."""
 
 _ENDED = runs.c.state != RunState.Running.value
 _GOOD = runs.c.state == RunState.Succeeded.value
@@ -68,6 +71,7 @@ def prune_rest(tx: Tx, now: datetime) -> int:
     cut = now - KEPT
     count = 0
     count += tx.execute(delete(idempotency_keys).where(idempotency_keys.c.expires_at < now)).rowcount
+    count += tx.execute(delete(spent_proofs).where(spent_proofs.c.expires_at < now - _LATE)).rowcount
     decided = and_(approvals.c.state != ApprovalState.Pending.value, approvals.c.decided_at < cut)
     count += tx.execute(delete(approvals).where(decided)).rowcount
     lost = and_(instances.c.state != "Live", instances.c.started_at < cut)

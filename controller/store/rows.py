@@ -21,13 +21,14 @@ from controller.domain.records import (
     Run,
 )
 from controller.domain.states import ApprovalState, Cause, DispatchState, OutboxState, RunState
-from controller.domain.trust import decode_grant
+from controller.domain.trust import Presentation, decode_grant
 
 T = TypeVar("T")
 
 _strings = msgspec.json.Decoder(tuple[str, ...])
 _mapping = msgspec.json.Decoder(dict[str, str])
 _decisions = msgspec.json.Decoder(tuple[Decision, ...])
+_presentation = msgspec.json.Decoder(Presentation)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -116,6 +117,7 @@ def dispatch_of(row: Row[Any]) -> Dispatch:
         approval=row.approval,
         escalation=row.escalation,
         actor=row.actor,
+        presented=_presentation.decode(row.presented) if row.presented else None,
         run=row.run,
         deferrals=row.deferrals,
         replays=row.replays,
@@ -154,6 +156,7 @@ def dispatch_values(dispatch: Dispatch) -> dict[str, Any]:
         "approval": dispatch.approval,
         "escalation": dispatch.escalation,
         "actor": dispatch.actor,
+        "presented": pack(dispatch.presented),
         "run": dispatch.run,
         "catch_up": dispatch.catch_up,
         "deferrals": dispatch.deferrals,

@@ -281,6 +281,7 @@ dispatches = Table(
     Column("approval", String(63)),
     Column("escalation", String(63)),  # the approval that a policy asked for
     Column("actor", String(255)),
+    Column("presented", LargeBinary),  # domain.trust.Presentation: where the proof is, never the proof
     Column("run", String(63)),
     Column("owner", String(64)),
     Column("catch_up", Boolean, nullable=False, server_default=text("false")),
@@ -492,6 +493,16 @@ outbox = Table(
         sqlite_where=text("state = 'Pending'"),
         postgresql_where=text("state = 'Pending'"),
     ),
+)
+
+# Proofs of authority that have served: one with an id is good for one use.
+spent_proofs = Table(
+    "spent_proofs",
+    metadata,
+    Column("once", String(80), primary_key=True),  # digest of issuer and id
+    Column("use", String(36), nullable=False),  # the dispatch that it came with; attempts at the same share it
+    Column("expires_at", Instant, nullable=False),  # from when on it is no proof anyway
+    Index("ix_spent_proofs_expires", "expires_at"),
 )
 
 # What providers did for runs and has to be undone; a row is there before that is done, and goes when nothing is left of it.

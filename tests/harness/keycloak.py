@@ -28,6 +28,7 @@ HOW_TO_GET_IT = (
 )
 _DOWNLOAD_SECONDS = 900.0
 _READY_SECONDS = 600.0
+_ADMIN = "bootstrap-admin"
 
 
 @functools.cache
@@ -141,6 +142,27 @@ class Keycloak:
         except urllib.error.HTTPError as error:
             raise AssertionError(error.read().decode()) from None
 
+    def rotate(self) -> None:
+        """Sign with a new key from now on; the old one stays published, as for tokens that are out."""
+        form = {"grant_type": "password", "client_id": "admin-cli", "username": _ADMIN, "password": _ADMIN}
+        root = f"http://127.0.0.1:{self._port}"
+        sent = urllib.parse.urlencode(form).encode()
+        with urllib.request.urlopen(f"{root}/realms/master/protocol/openid-connect/token", sent, timeout=30) as answer:
+            token = json.load(answer)["access_token"]
+        key = {
+            "name": "newer",
+            "providerId": "rsa-generated",
+            "providerType": "org.keycloak.keys.KeyProvider",
+            "config": {"priority": ["1000"], "enabled": ["true"], "active": ["true"], "keySize": ["2048"]},
+        }
+        asked = urllib.request.Request(
+            f"{root}/admin/realms/{self._realm['realm']}/components",
+            json.dumps(key).encode(),
+            {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            assert answer.status == 201
+
     def __enter__(self) -> Self:
         # Its data and what it imports lie beside its programs, which it does not change.
         shutil.copytree(self._from, self._folder, copy_function=_linked)
@@ -161,7 +183,8 @@ class Keycloak:
                     f"--http-port={self._port}",
                     f"--http-management-port={self._management}",
                 ],
-                env=_environment(self._folder),
+                env=_environment(self._folder)
+                | {"KC_BOOTSTRAP_ADMIN_USERNAME": _ADMIN, "KC_BOOTSTRAP_ADMIN_PASSWORD": _ADMIN},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

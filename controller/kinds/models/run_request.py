@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from controller.kinds.models.base import DurationOrZero, Instant, Model, ParameterName, UserName
-from controller.kinds.models.meta import JobRef, Status
+from controller.kinds.models.meta import JobRef, SecretSource, Status
 
 
 class RunRequestSpec(Model):
@@ -26,6 +26,10 @@ class RunRequestSpec(Model):
     )
     idempotency_key: str | None = Field(
         None, min_length=1, max_length=256, description="Two requests with the same key lead to one run."
+    )
+    proof_from: SecretSource | None = Field(
+        None,
+        description="Where the proof of authority is that a policy may ask for. In a cluster it is a key of a Secret of the request's namespace.",
     )
     ttl_after_finished: DurationOrZero = Field(
         "24h", description="How long the request is kept once the run has ended."

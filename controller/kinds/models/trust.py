@@ -7,6 +7,7 @@ from pydantic import Field
 from controller.kinds.models.base import (
     AbsolutePath,
     Duration,
+    DurationOrZero,
     EnvName,
     Model,
     Name,
@@ -14,6 +15,7 @@ from controller.kinds.models.base import (
     Url,
     at_least_one,
     at_most_one,
+    exactly_one,
     list_of,
 )
 from controller.kinds.models.credential_provider import CredentialKey, CredentialProviderRef
@@ -33,6 +35,10 @@ Host = Annotated[
 ]
 RelativePath = Annotated[
     str, Field(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$")
+]
+ProofText = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[!-~]([ -~]*[!-~])?$")]
+Certificates = Annotated[
+    str, Field(min_length=64, max_length=65536, pattern=r"^\s*-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s-]+-----\s*$")
 ]
 Money = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,8})(\.[0-9]{1,4})?$", max_length=14)]
 
@@ -263,7 +269,7 @@ class AuthorizationRule(Model):
         alias="if",
         min_length=1,
         max_length=4096,
-        description="A condition in CEL over `job`, `identity`, `trust`, `request`, `parents`, `source` and `time`. One that fails denies.",
+        description="A condition in CEL over `job`, `identity`, `trust`, `proof`, `request`, `parents`, `source` and `time`. One that fails denies.",
     )
     decision: Literal["Permit", "Deny", "Escalate"] = Field(
         description="What follows where the condition holds. Over all rules `Deny` beats `Escalate` beats `Permit`."
@@ -274,6 +280,65 @@ class AuthorizationRule(Model):
         default=False, description="With `Escalate`: whether the person who asked for a run may approve it."
     )
     timeout: Duration = Field("24h", description="With `Escalate`: how long to wait; then the run is rejected.")
+
+
+class JsonWebKeySet(Model):
+    """The keys of whoever signs proofs."""
+
+    unions: ClassVar[tuple[Rule, ...]] = (exactly_one("url", "keySet"),)
+
+    url: Url | None = Field(
+        None,
+        description="Where the keys are published. They are fetched again every few minutes, and when a proof names a new one.",
+    )
+    key_set: Annotated[str, Field(min_length=2, max_length=65536, pattern=r"^\s*\{")] | None = Field(
+        None, description="The keys themselves: the JSON of a JWK Set, as their owner publishes it. Public keys only."
+    )
+
+
+class ProvidedCredential(Model):
+    """A credential of a provider."""
+
+    provider_ref: CredentialProviderRef = Field(description="The provider.")
+    key: CredentialKey | None = Field(
+        None, description="Which of its credentials; may be left out where it has one alone."
+    )
+
+
+class Proof(Model):
+    """What proves that a run may be. The proof itself comes with the request for the run, and never stands in a manifest."""
+
+    required: bool = Field(
+        default=False,
+        description="Whether runs without a valid proof are refused. Else rules decide, by `proof.verified`.",
+    )
+    methods: list[Literal["JWT", "OIDC", "HMAC", "APIKey", "MTLS"]] = Field(
+        min_length=1,
+        max_length=3,
+        description="Which proofs count: `JWT` a token signed with a key of `jwks`, `OIDC` one signed with a key that the issuer publishes, `HMAC` a token "
+        "under the shared secret of `secretFrom`, `APIKey` that secret itself, `MTLS` a token signed by the holder of a certificate of `clientAuthorities`.",
+        json_schema_extra=list_of(""),
+    )
+    issuer: ProofText | None = Field(None, description="The claim `iss` that proofs have.")
+    audience: ProofText | None = Field(None, description="What the claim `aud` of proofs names, alone or among others.")
+    jwks: JsonWebKeySet | None = Field(None, description="With `JWT`: the keys that proofs are signed with.")
+    server_authorities: Certificates | None = Field(
+        None,
+        description="Certificates, in PEM, that vouch for the server of `jwks.url` or of the issuer. Default: what the system trusts.",
+    )
+    client_authorities: Certificates | None = Field(
+        None, description="With `MTLS`: certificates, in PEM, of the authorities whose clients may sign proofs."
+    )
+    secret_from: ProvidedCredential | None = Field(
+        None, description="With `HMAC` and `APIKey`: the secret that proofs are checked with."
+    )
+    proof_from: ProvidedCredential | None = Field(
+        None, description="Where the proof of a run is that nobody brought one for, as of a schedule."
+    )
+    max_age: Duration = Field("1h", description="How old a proof may be at most, whatever it says of its own end.")
+    clock_skew: DurationOrZero = Field(
+        "30s", description="How much the clocks of others may differ from ours, at most 5m."
+    )
 
 
 class Escalation(Model):
@@ -362,6 +427,7 @@ class AuthorizationPolicySpec(Model):
     subject_access_review: AccessReview | None = Field(
         None, description="What the API server has to allow as well; for controllers that watch a cluster."
     )
+    proof: Proof | None = Field(None, description="What has to be proved before anybody is asked.")
 
 
 class ClusterAuthorizationPolicySpec(AuthorizationPolicySpec):

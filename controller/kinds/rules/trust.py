@@ -10,6 +10,7 @@ from controller.kinds.records import Reason
 from controller.kinds.rules.lists import doubles
 
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
+_MOST_SKEW = timedelta(minutes=5)
 _ADDRESS = "Write it as https://HOST/PATH; what it must not show belongs into headersFrom"
 _LONGEST_QUESTION = timedelta(minutes=1)
 # With their defaults, which an API server writes into every rule.
@@ -77,8 +78,86 @@ def policy(document: Mapping[str, Any]) -> Iterator[Finding]:
                     message,
                     "Remove it, or use decision: Escalate",
                 )
+    if spec.get("proof"):
+        yield from proof(spec["proof"], "/spec/proof", cluster=document["kind"].startswith("Cluster"))
     yield from _decision_points(spec)
     yield from _match(spec)
+
+
+_NEEDED: Mapping[str, tuple[str, ...]] = {
+    "JWT": ("issuer", "audience", "jwks"),
+    "OIDC": ("issuer", "audience"),
+    "HMAC": ("audience", "secretFrom"),
+    "APIKey": ("secretFrom",),
+    "MTLS": ("audience", "clientAuthorities"),
+}
+_USEFUL: Mapping[str, tuple[str, ...]] = {
+    "issuer": ("JWT", "OIDC", "HMAC"),
+    "audience": ("JWT", "OIDC", "HMAC", "MTLS"),
+    "jwks": ("JWT",),
+    "serverAuthorities": ("JWT", "OIDC"),
+    "clientAuthorities": ("MTLS",),
+    "secretFrom": ("HMAC", "APIKey"),
+}
+_NOT_TOGETHER = (
+    ("JWT", "OIDC", "both are tokens of an issuer, and differ in where its keys come from"),
+    ("HMAC", "APIKey", "who shows the key of secretFrom to one reveals it for the other"),
+)
+
+
+def proof(said: Spec, pointer: str, *, cluster: bool) -> Iterator[Finding]:
+    """The findings about what a policy wants proved. Pure."""
+    methods = said["methods"]
+    for method in methods:
+        for field in _NEEDED[method]:
+            if field not in said:
+                yield Finding(
+                    f"{pointer}/methods",
+                    Reason.InvalidCombination,
+                    f"{method} needs {field}",
+                    f"Add proof.{field}, or remove {method}",
+                )
+    for field, useful in _USEFUL.items():
+        if field in said and not set(useful) & set(methods):
+            message = f"{field} means nothing to {', '.join(methods)}"
+            yield Finding(f"{pointer}/{field}", Reason.InvalidCombination, message, "Remove it, or correct methods")
+    for one, other, why in _NOT_TOGETHER:
+        if one in methods and other in methods:
+            yield Finding(
+                f"{pointer}/methods",
+                Reason.InvalidCombination,
+                f"{one} and {other} exclude each other: {why}",
+                "Keep one, or write a policy for each",
+            )
+    yield from _addresses(said, pointer)
+    yield from _own_secret(said, pointer, cluster=cluster)
+    if durations.parse(said.get("clockSkew", "0s")) > _MOST_SKEW:
+        message = "clocks that differ by more than 5m do not tell whether a proof has expired"
+        yield Finding(f"{pointer}/clockSkew", Reason.OutOfRange, message, "Use at most 5m")
+
+
+def _addresses(said: Spec, pointer: str) -> Iterator[Finding]:
+    """What keys are fetched from: over TLS, or on this host."""
+    places = {"jwks/url": (said.get("jwks") or {}).get("url")}
+    if "OIDC" in said["methods"]:
+        places["issuer"] = said.get("issuer")
+    for field, url in places.items():
+        if url is not None and (why := urls.objection(url)):
+            message = f"keys cannot be fetched from there: {why}"
+            yield Finding(f"{pointer}/{field}", Reason.InvalidValue, message, "Write it as https://HOST/PATH")
+
+
+def _own_secret(said: Spec, pointer: str, *, cluster: bool) -> Iterator[Finding]:
+    """A policy of the whole cluster is not checked with what a namespace could put in place of its secret."""
+    reference = (said.get("secretFrom") or {}).get("providerRef") or {}
+    if cluster and reference and reference.get("kind", "CredentialProvider") != "ClusterCredentialProvider":
+        message = "a CredentialProvider is a namespace's own, and could vouch for itself"
+        yield Finding(
+            f"{pointer}/secretFrom/providerRef/kind",
+            Reason.InvalidCombination,
+            message,
+            "Use kind: ClusterCredentialProvider",
+        )
 
 
 def _decision_points(spec: Spec) -> Iterator[Finding]:

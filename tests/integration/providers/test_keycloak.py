@@ -5,15 +5,19 @@ import json
 import tempfile
 import uuid
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from controller.domain.trust import TrustLevel
+from controller.base.clock import SystemClock
+from controller.domain.proofs import Proven, Unproven, Verdict
+from controller.domain.trust import Proof, ProofMethod, TrustLevel
+from controller.proofs import verify
 from controller.providers.calling import Caller
 from controller.providers.conformance import ProviderConformance, Subject
+from controller.providers.key_sets import KeySets, Place
 from controller.providers.protocol import Refused, Secret, Session, Unavailable
 from controller.providers.token_exchange import TokenExchange
 from tests.harness.keycloak import HOW_TO_GET_IT, Keycloak, distribution
@@ -220,3 +224,45 @@ class TestTheConformanceSuite(ProviderConformance):
             keys=("token",),
             timeout=timedelta(seconds=60),
         )
+
+
+class Hand(SystemClock):
+    """A clock that is moved by hand where it counts seconds."""
+
+    seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+async def test_its_tokens_are_proofs_also_after_it_has_changed_its_keys(keycloak: Keycloak) -> None:
+    """Keys by discovery; a token of a new key makes it ask again, and one of the old key is good for as long as that is published."""
+    clock = Hand()
+    sets = KeySets(clock)
+    place = Place(keycloak.issuer, discover=True)
+    rule = Proof(methods=(ProofMethod.OIDC,), issuer=keycloak.issuer, audience="jobwarden")
+
+    async def look(text: str, rule: Proof = rule) -> Verdict:
+        found = verify.method_of(text, rule)
+        assert isinstance(found, tuple)
+        token = found[1]
+        assert token is not None
+        trusted = await sets.of(place, token.key)
+        assert isinstance(trusted, tuple), trusted
+        return verify.by_keys(token, ProofMethod.OIDC, rule, trusted, "default/job", datetime.now(UTC))
+
+    old = str(keycloak.token("agent", AGENT)["access_token"])
+    proven = await look(old)
+    assert isinstance(proven, Proven), proven
+    assert proven.subject == claims(old)["sub"]
+    assert proven.once is not None
+    wrong = await look(old, Proof(methods=(ProofMethod.OIDC,), issuer=keycloak.issuer, audience="somebody-else"))
+    assert isinstance(wrong, Unproven)
+    assert wrong.reason == "ProofWrongAudience"
+    keycloak.rotate()
+    new = str(keycloak.token("agent", AGENT)["access_token"])
+    clock.seconds += 10
+    renewed = await look(new)
+    assert isinstance(renewed, Proven), renewed
+    assert renewed.key != proven.key
+    assert isinstance(await look(old), Proven)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.base.references import SecretKeyRef, SecretSource
 from controller.domain import requesters
 from controller.domain.records import Approval, Decision, Dispatch, Run
 from controller.domain.states import ApprovalState, Cause, DispatchState, RunState
@@ -89,15 +90,31 @@ def test_the_shape_of_an_object_is_read_whole() -> None:
             "requestedBy": "alice",
             "idempotencyKey": "k",
             "ttlAfterFinished": "1h",
-            "proofFrom": {},
+            "proofFrom": {"secretKeyRef": {"name": "proof", "key": "token"}},
         },
     }
     read = run_requests.asked_of(body)
-    assert (read.scheduled_for, read.proof, read.key) == (NOW, True, "k")
+    assert (read.scheduled_for, read.proof, read.key) == (
+        NOW,
+        SecretSource(secret_key_ref=SecretKeyRef("proof", "token")),
+        "k",
+    )
     assert run_requests.refusal(read, None) is not None
     body["spec"]["scheduledFor"] = "2026-02-30T00:00:00Z"  # type: ignore[index]
     with pytest.raises(ValueError, match="day"):
         run_requests.asked_of(body)
+
+
+@pytest.mark.parametrize("reference", [{"fileRef": {"path": "/run/proof"}}, {"envRef": {"name": "PROOF"}}])
+def test_a_proof_on_the_host_of_the_controller_is_not_for_objects(reference: Any) -> None:
+    """Whoever may create requests must not make the controller read or show what is its own."""
+    body = {
+        "metadata": {"uid": "u", "namespace": "n", "name": "r", "creationTimestamp": "2026-01-02T03:04:05Z"},
+        "spec": {"jobRef": {"name": "j"}, "requestedBy": "alice", "proofFrom": reference},
+    }
+    refused = run_requests.refusal(run_requests.asked_of(body), None)
+    assert refused is not None
+    assert refused.reason == "NotAllowed"
 
 
 def dispatch(state: DispatchState = DispatchState.Done, **fields: Any) -> Dispatch:

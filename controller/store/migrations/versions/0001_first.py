@@ -122,6 +122,7 @@ def upgrade() -> None:
         sa.Column("approval", sa.String(length=63), nullable=True),
         sa.Column("escalation", sa.String(length=63), nullable=True),
         sa.Column("actor", sa.String(length=255), nullable=True),
+        sa.Column("presented", sa.LargeBinary(), nullable=True),
         sa.Column("run", sa.String(length=63), nullable=True),
         sa.Column("owner", sa.String(length=64), nullable=True),
         sa.Column("catch_up", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
@@ -339,6 +340,14 @@ def upgrade() -> None:
         sa.Column("errors", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_sources")),
     )
+    op.create_table(
+        "spent_proofs",
+        sa.Column("once", sa.String(length=80), nullable=False),
+        sa.Column("use", sa.String(length=36), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("once", name=op.f("pk_spent_proofs")),
+    )
+    op.create_index("ix_spent_proofs_expires", "spent_proofs", ["expires_at"], unique=False)
     op.create_table(
         "tombstones",
         sa.Column("kind", sa.String(length=63), nullable=False),

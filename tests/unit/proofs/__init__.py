@@ -1,0 +1,1 @@
+"""Proofs of authority: tokens, keys, certificates, claims."""
