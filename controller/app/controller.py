@@ -74,6 +74,7 @@ from controller.status.files import StatusFiles
 from controller.status.shapes import Shape
 from controller.store import census, database, instances, runs, serving
 from controller.store.database import FileLock
+from controller.store.governors import Registry as Governors
 from controller.store.runs import OpenRun
 from controller.store.store import Store, Tx
 
@@ -136,7 +137,14 @@ class _Controller:
         self._credentials = CredentialLoop(self._private, places)
         self._supervisor = Supervisor(self._metrics.loop_restarted)
         self._outbox_wake = Wake()
-        self._obtaining = Obtaining(store, self._make_providers, self._clock, self._plan.defaults.pods.service_accounts)
+        self._governors = Governors()
+        self._obtaining = Obtaining(
+            store,
+            self._make_providers,
+            self._clock,
+            self._plan.defaults.pods.service_accounts,
+            lambda: self._governors.latest,
+        )
         self._enquiring = Enquiring(store, clock, self._make_answerers(), self._poke)
         self._cleanup_wake = Wake()
         self._evidence_wake = Wake()
@@ -226,7 +234,7 @@ class _Controller:
             on_change=self._changed,
             obtain=self._obtaining.for_run,
             keep=Renewing(self._obtaining, self._clock, self._telling).keep,
-            knowledge=Knowledge(abilities=self._abilities, found=self._enquiring.found),
+            knowledge=Knowledge(self._governors, self._abilities, self._enquiring.found),
             enquire=self._enquiring.ask,
         )
 

@@ -74,12 +74,18 @@ class Obtaining:
     """Credentials of one controller."""
 
     def __init__(
-        self, store: Store, make: Callable[[], Instances], clock: Clock, accounts: Collection[str] = ()
+        self,
+        store: Store,
+        make: Callable[[], Instances],
+        clock: Clock,
+        accounts: Collection[str] = (),
+        granted: Callable[[], Governors | None] = lambda: None,
     ) -> None:
         """`make` is called when somebody first needs a provider: to look for plug-ins takes a moment that others do not owe. `accounts` are the service
-        accounts that Pods of jobs may run as.
+        accounts that Pods of jobs may run as; `granted` are the documents that the last run was opened under, where anybody remembers them.
         """
         self._store, self._make, self._clock, self._accounts = store, make, clock, accounts
+        self._granted = granted
         self._instances: Instances | None = None
 
     async def close(self) -> None:
@@ -90,7 +96,10 @@ class Obtaining:
     async def for_run(self, run: Run, spec: JobSpec) -> Obtained | str:
         """Everything that the run is given, or why it cannot be started. Errors: StoreUnavailable."""
         policy = run.grant.credentials if run.grant is not None else CredentialPolicy()
-        known = await self._store.read(governors.read)
+        # What the gates have just judged by: to read it again for each run costs more than all of them.
+        known = self._granted()
+        if known is None:
+            known = await self._store.read(governors.read)
         given: list[Given] = []
         held: list[Held] = []
         tokens: list[Token] = []

@@ -77,16 +77,21 @@ def read(tx: Tx) -> Governors:
 
 
 class Registry:
-    """What `read` gave last, read again when something has changed. For one thread."""
+    """What `read` gave last, read again when something has changed. `current` is for one thread, `latest` for any."""
 
     def __init__(self) -> None:
         self._version: Any = None
-        self._governors = Governors()
+        self._governors: Governors | None = None
+
+    @property
+    def latest(self) -> Governors | None:
+        """What `current` gave last; None: nobody has asked yet."""
+        return self._governors
 
     def current(self, tx: Tx) -> Governors:
         """What `read` would give. Errors: StoreUnavailable."""
         [version] = _VERSION.rows(tx, _KINDS)
-        if version != self._version:
+        if self._governors is None or version != self._version:
             self._governors = read(tx)
             self._version = version
         return self._governors
