@@ -8,11 +8,12 @@ Invariant: a proof and what it is checked with are in memory while one is looked
 from collections.abc import Callable
 from typing import Protocol
 
+from controller.base import urls
 from controller.base.clock import Clock
 from controller.base.masking import SECRETS
 from controller.domain.proofs import Unproven, Verdict
 from controller.domain.reasons import Reason
-from controller.domain.trust import Credential, Proof, ProofMethod
+from controller.domain.trust import Credential, ProofMethod
 from controller.gates.enquiries import Away, Enquiry, Finding, ProofEnquiry, ProofFinding
 from controller.proofs import keys, verify
 from controller.proofs.tokens import Token
@@ -85,7 +86,7 @@ class Proving:
             case ProofMethod.MTLS:
                 return verify.by_certificate(token, rule, job, self._clock.now())
             case _:
-                return await self._with_keys(token, method, rule, job)
+                return await self._with_keys(token, method, enquiry)
 
     async def _with_secret(self, enquiry: ProofEnquiry, verdict: Callable[[bytes], Verdict]) -> Verdict | Unavailable:
         if enquiry.rule.secret is None:
@@ -97,7 +98,8 @@ class Proving:
             return Unproven(Reason.ProofNotChecked, f"what it is checked with cannot be had: {secret.message}")
         return verdict(secret.reveal().encode("utf-8", "surrogatepass"))
 
-    async def _with_keys(self, token: Token, method: ProofMethod, rule: Proof, job: str) -> Verdict | Unavailable:
+    async def _with_keys(self, token: Token, method: ProofMethod, enquiry: ProofEnquiry) -> Verdict | Unavailable:
+        rule, job = enquiry.rule, f"{enquiry.namespace}/{enquiry.job}"
         if method is ProofMethod.JWT and rule.jwks is not None:
             try:
                 trusted = keys.declared(rule.jwks.encode())
@@ -107,6 +109,13 @@ class Proving:
         url = rule.issuer if method is ProofMethod.OIDC else rule.jwks_url
         if url is None:
             return Unproven(Reason.ProofNotChecked, "the policy does not say where keys are")
+        around = self._surroundings(enquiry.policy_namespace)
+        if not around.host and urls.is_this_host(urls.host_of(url)):
+            # A tenant's question would reach what listens beside the controller.
+            return Unproven(
+                Reason.ProofNotChecked,
+                "keys of this host are for policies of the cluster alone: name the server that has them",
+            )
         place = Place(url, discover=method is ProofMethod.OIDC, authorities=rule.server_authorities)
         found = await self._sets.of(place, token.key)
         if isinstance(found, Unavailable):

@@ -56,12 +56,18 @@ class Desk:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.providers, self.secrets = folder, Providers(), Shelf()
+        self.tenants = False  # namespaces are of somebody else than the controller
 
     def _surroundings(self, namespace: str) -> Surroundings:
         allowed = Allowed(frozenset({"PROOF"}), (self.folder,))
-        environment = {"PROOF": SECRET}
         return Surroundings(
-            "requests", namespace, clock=CLOCK, allowed=allowed, environment=environment, secrets=self.secrets
+            "requests",
+            namespace,
+            clock=CLOCK,
+            allowed=allowed,
+            environment={"PROOF": SECRET},
+            host=not (self.tenants and namespace),
+            secrets=self.secrets,
         )
 
     async def ask(
@@ -159,6 +165,17 @@ async def test_an_issuer_that_is_away_is_waited_for(desk: Desk, issuer: Issuer) 
     verdict = await desk.ask(rule, desk.file(issuer.token()))
     assert isinstance(verdict, Unproven)
     assert verdict.reason == "ProofNotChecked"
+
+
+async def test_a_tenants_policy_does_not_ask_what_listens_beside_the_controller(desk: Desk, issuer: Issuer) -> None:
+    """A policy of the cluster may."""
+    rule = Proof(methods=(ProofMethod.OIDC,), issuer=issuer.url, audience="jobwarden")
+    desk.tenants, desk.secrets.found = True, [issuer.token(), issuer.token()]
+    presented = SecretSource(secret_key_ref=SecretKeyRef("s", "k"))
+    refused = await desk.ask(rule, presented)
+    assert isinstance(refused, Unproven)
+    assert "policies of the cluster" in refused.message
+    assert isinstance(await desk.ask(rule, presented, policy_namespace=""), Proven)
 
 
 async def test_nothing_of_a_proof_gets_out(desk: Desk, issuer: Issuer, caplog: pytest.LogCaptureFixture) -> None:
