@@ -6,7 +6,7 @@ BIN := .venv/bin
 WORKERS ?= 6
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types layers stale unit fast generate bench bench-quick interpreters cluster cluster-down cluster-tools clean
+.PHONY: help run test check lint types layers stale unit fast generate bench bench-quick cluster cluster-down cluster-tools clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'

@@ -192,6 +192,18 @@ async def test_a_key_that_signs_is_the_only_one_of_its_provider(giver: Obtaining
         await giver.key(ACME, "default")
 
 
+async def test_the_key_of_a_cluster_contract_is_allowed_to_no_namespace(giver: Obtaining, world: World) -> None:
+    """Who may have a provider could have its key delivered to a run; the controller signs for the cluster without that."""
+    ref = Ref("signer", "ClusterCredentialProvider")
+    declare(world, "ClusterCredentialProvider", "signer", {"plugin": {"type": "acme"}})
+    with pytest.raises(NotFound, match="does not allow the namespace"):
+        await giver.key(ref, "default")
+    key = {"name": ref.name, "kind": ref.kind}
+    declare(world, "ClusterTrustContract", "on-record", {"evidence": {"level": "Summary", "signingKeyRef": key}})
+    Acme.answers.append(Session(credentials={"key": Secret("PEM")}))
+    assert await giver.key(ref, "default") == b"PEM"
+
+
 async def test_a_pod_gets_a_token_of_its_own_account_from_its_node(store: Store, world: World) -> None:
     """Where the settings allow that account to jobs, for one audience, as a file; anything else is asked for here."""
     declare(world, "CredentialProvider", "one", {"serviceAccountToken": {"name": "deployer", "audiences": ["a"]}})
