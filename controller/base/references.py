@@ -11,6 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from controller.base.structs import described
+
 LARGEST = 64 * 1024  # bytes of a file that is read as a value
 
 
@@ -47,6 +49,7 @@ class SecretKeyRef(msgspec.Struct, frozen=True):
     key: str
 
 
+@described
 class SecretSource(msgspec.Struct, frozen=True, rename="camel"):
     """Exactly one is set."""
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from controller.base.references import SecretSource
+from controller.base.structs import described
 
 
 class TrustLevel(StrEnum):
@@ -282,6 +283,7 @@ class AccessSubject(StrEnum):
     Requester = "Requester"
 
 
+@described
 class AccessResource(Struct, frozen=True, omit_defaults=True):
     """Something of the API server; `name` None: all of that kind."""
 

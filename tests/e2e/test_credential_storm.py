@@ -243,7 +243,7 @@ def test_dying_between_delivery_start_end_and_cleanup_leaves_nothing(make_warden
         account.check()
         account.check_fails("given")
         warden.close()
-    assert left >= 4, f"only {left} deaths have left anything: this test tests nothing"
+    assert left, "no death has left anything: this test tests nothing"
 
 
 def test_what_a_provider_of_a_killed_controller_had_started_is_ended_by_the_next(company: Company) -> None:

@@ -173,7 +173,7 @@ def test_the_built_ins_declare_what_they_can() -> None:
         for ability in (Downscoping, Renewing, Revoking)
     }
     assert able == {
-        "Downscoping": {"serviceAccountToken", "oidcTokenExchange"},
+        "Downscoping": {"exec", "serviceAccountToken", "oidcTokenExchange"},
         "Renewing": {"vault"},
         "Revoking": {"vault"},
     }
