@@ -291,6 +291,7 @@ def test_a_deleted_approval_is_asked_for_again_and_a_restart_changes_nothing(
     assert len(warden.items("runs", "-n", namespace)) == 1
 
 
+@pytest.mark.slow
 def test_no_decision_is_taken_while_the_policy_is_missing_and_none_of_that_time_later(
     plane: ControlPlane, make_warden: Callable[..., Warden]
 ) -> None:

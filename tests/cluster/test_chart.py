@@ -230,6 +230,7 @@ def defined() -> Iterator[ControlPlane]:
         yield plane
 
 
+@pytest.mark.slow
 def test_helm_installs_upgrades_and_goes_and_leaves_the_definitions(empty: ControlPlane) -> None:
     """One life of a release: its definitions survive it with everybody's objects, and the next release of that name takes them up again."""
     plane = empty

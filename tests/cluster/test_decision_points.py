@@ -198,6 +198,7 @@ async def permitted(reviewing: AccessReviews, asked: AccessAsked) -> Judged | Aw
             return found
 
 
+@pytest.mark.slow
 async def test_the_api_server_says_who_may_do_what(api: ControlPlane, reviewing: AccessReviews, namespace: str) -> None:
     """By its own rules: for a user, for a group, in this namespace, of this name, or on a path."""
     denied = await reviewing.ask(question(namespace, "ann"))

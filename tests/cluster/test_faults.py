@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from tests.cluster.conftest import RIGHTS, watch
 from tests.harness import Warden, bare, once
 from tests.harness.controlplane import ControlPlane
@@ -19,6 +21,7 @@ def ready(plane: ControlPlane, name: str) -> bool:
     return bool((plane.get("sjob", name) or {}).get("status", {}).get("ready") == "True")
 
 
+@pytest.mark.slow
 def test_an_outage_of_the_api_server_holds_up_no_run_and_loses_no_change(
     plane: ControlPlane, make_warden: Callable[..., Warden]
 ) -> None:
@@ -44,6 +47,7 @@ def test_an_outage_of_the_api_server_holds_up_no_run_and_loses_no_change(
     assert warden.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_deletion_while_nobody_could_tell_is_found(plane: ControlPlane, make_warden: Callable[..., Warden]) -> None:
     """The watch that comes back tells only of what is there; the list after it tells what is not."""
     warden = make_warden(environment=plane.environment("controller"))
@@ -59,6 +63,7 @@ def test_a_deletion_while_nobody_could_tell_is_found(plane: ControlPlane, make_w
     warden.wait_for(lambda: len(warden.jobs()) == 1, "the deletion to be found", deadline=120)
 
 
+@pytest.mark.slow
 def test_a_server_that_comes_later_is_used_as_soon_as_it_is_there(
     plane: ControlPlane, make_warden: Callable[..., Warden]
 ) -> None:

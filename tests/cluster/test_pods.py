@@ -542,6 +542,7 @@ def test_only_so_many_jobs_are_kept(story: Story) -> None:
     assert story.cluster.get("job", done[-1], story.namespace) is not None
 
 
+@pytest.mark.slow
 def test_an_api_server_that_is_away_holds_up_only_what_it_has_to(
     make_warden: Callable[..., Warden], tmp_path: Path
 ) -> None:

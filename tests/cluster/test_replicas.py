@@ -82,6 +82,7 @@ def balanced(plane: ControlPlane, warden: Warden) -> None:
     assert gaps == []
 
 
+@pytest.mark.slow
 def test_another_replica_takes_over_when_the_leader_is_killed(
     plane: ControlPlane, replicas: Callable[[int], list[Warden]]
 ) -> None:
@@ -101,6 +102,7 @@ def test_another_replica_takes_over_when_the_leader_is_killed(
     assert holder(plane) == ""
 
 
+@pytest.mark.slow
 def test_three_replicas_share_the_work_and_one_of_them_leads(
     plane: ControlPlane, replicas: Callable[[int], list[Warden]]
 ) -> None:
@@ -117,6 +119,7 @@ def test_three_replicas_share_the_work_and_one_of_them_leads(
     balanced(plane, three[0])
 
 
+@pytest.mark.slow
 def test_a_leader_that_cannot_renew_steps_down_and_comes_back(
     plane: ControlPlane, replicas: Callable[[int], list[Warden]]
 ) -> None:
@@ -137,6 +140,7 @@ def test_a_leader_that_cannot_renew_steps_down_and_comes_back(
     balanced(plane, first)
 
 
+@pytest.mark.slow
 def test_a_leader_that_was_frozen_writes_nothing_that_another_has_overtaken(
     plane: ControlPlane, replicas: Callable[[int], list[Warden]]
 ) -> None:

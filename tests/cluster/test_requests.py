@@ -164,6 +164,7 @@ def test_a_request_goes_when_its_time_is_over(
     assert len(warden.items("runs", "-n", namespace)) == 2
 
 
+@pytest.mark.slow
 def test_a_killed_controller_makes_exactly_one_run_of_a_request(
     api: ControlPlane, namespace: str, warden: Warden, ready: Callable[..., None]
 ) -> None:
@@ -204,6 +205,7 @@ def test_a_database_that_was_lost_repeats_nothing(
     assert other.items("runs", "-n", namespace) == []
 
 
+@pytest.mark.slow
 def test_requests_of_an_outage_are_obeyed_after_it(plane: ControlPlane, make_warden: Callable[..., Warden]) -> None:
     """The API server goes away under the watch, and comes back with a request and without another one."""
     warden = make_warden(environment=plane.environment("controller")).start(*watch("default"))

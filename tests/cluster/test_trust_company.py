@@ -105,6 +105,7 @@ def company(make_warden: Callable[..., Warden], tmp_path: Path) -> Iterator[Comp
         yield Company(cluster, make_warden(environment=as_account(cluster)), tmp_path)
 
 
+@pytest.mark.slow
 def test_the_company_lives_in_a_cluster_as_its_documents_say(company: Company) -> None:
     """A token for each run and for nobody else, a child, two that are refused and say why, one that a second person approves, evidence that can be checked."""
     company.start()

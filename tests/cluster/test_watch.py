@@ -42,6 +42,7 @@ def probe(url: str) -> tuple[int, str]:
         return 0, ""
 
 
+@pytest.mark.slow
 def test_a_deaf_watch_is_not_alive(plane: ControlPlane, proxy: ApiProxy, warden: Warden) -> None:
     """Connections stay open and say nothing while the API server answers: the probe says so, and stops to once they speak again."""
     address = f"127.0.0.1:{_free_port()}"
@@ -62,6 +63,7 @@ def test_a_deaf_watch_is_not_alive(plane: ControlPlane, proxy: ApiProxy, warden:
     warden.wait_for(lambda: probe(f"http://{address}/healthz")[0] == 200, "the probe to pass again", deadline=180)
 
 
+@pytest.mark.slow
 def test_an_expired_version_makes_the_watch_begin_anew(plane: ControlPlane, proxy: ApiProxy, warden: Warden) -> None:
     """410 Gone: everything is listed again, also what was deleted meanwhile, and nothing runs twice."""
     plane.apply(once("done"), bare("leaves", shell={"script": "true"})).ok()
@@ -131,6 +133,7 @@ def test_what_happened_in_versions_that_etcd_has_forgotten_is_seen(
         warden.wait_run("after", "Succeeded")
 
 
+@pytest.mark.slow
 def test_too_many_requests_delay_reports_and_nothing_else(plane: ControlPlane, proxy: ApiProxy, warden: Warden) -> None:
     """429 for every write of status and Event: jobs run, and the reports come when they are let."""
     busy = answer(

@@ -40,6 +40,7 @@ def step(warden: Warden, clock: Clock, offset: timedelta) -> None:
     nudge(warden, [int(offset.total_seconds()) % 1000])
 
 
+@pytest.mark.slow
 def test_a_clock_that_steps_back_fires_nothing_again(make_warden: Make, clock: Clock) -> None:
     """The schedule waits until the clock has come to where it was, and goes on from there; runs of that time are told."""
     warden = make_warden(environment=clock.environment())
@@ -58,6 +59,7 @@ def test_a_clock_that_steps_back_fires_nothing_again(make_warden: Make, clock: C
     Account(warden).check(waiting=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("policy", "runs"), [("None", 0), ("Latest", 1), ("All", 6)])
 def test_a_clock_that_steps_forward_is_an_outage(make_warden: Make, clock: Clock, policy: str, runs: int) -> None:
     """What was stepped over is told, and made up for as `catchUp` says."""
@@ -80,6 +82,7 @@ def test_a_clock_that_steps_forward_is_an_outage(make_warden: Make, clock: Clock
     account.check_instants("tick", 600)
 
 
+@pytest.mark.slow
 def test_the_sleep_of_a_machine_is_an_outage(make_warden: Make, clock: Clock) -> None:
     """Frozen at one time and woken at another: the latest instant is made up for once, the others are told as one range."""
     start = datetime(2025, 6, 1, 12, 0, 30, tzinfo=UTC)
@@ -117,6 +120,7 @@ def nightly(make_warden: Make, clock: Clock, start: str, cron: str) -> Warden:
     return warden.start(applied=("nightly",))
 
 
+@pytest.mark.slow
 def test_a_fixed_hour_that_does_not_exist_runs_at_the_end_of_the_gap(make_warden: Make, clock: Clock) -> None:
     """There is no 02:30 on 2025-03-09 in New York: it runs at 03:00, and at 02:30 on the day after."""
     warden = nightly(make_warden, clock, "2025-03-09T06:50:00Z", "30 2 * * *")

@@ -217,6 +217,7 @@ def free_port() -> int:
         return int(listening.getsockname()[1])
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_dying_between_delivery_start_end_and_cleanup_leaves_nothing(make_warden) -> None:  # type: ignore[no-untyped-def]
     """What was left is removed by the next start, and the run is told as cut short, once."""
