@@ -1,5 +1,7 @@
 """The small company of manifests/trust does what its comments promise."""
 
+import base64
+import json
 import re
 
 from tests.harness import Warden
@@ -52,3 +54,15 @@ def test_the_company_runs_as_its_documents_say(warden: Warden) -> None:
         "rule": "payments-by-hand",
     }
     assert warden.runs("payment") == []
+    # Without a key each statement vouches for the one before it.
+    [run, *_] = warden.wait_run("nightly-books", "Succeeded", count=2)
+    assert warden.cli("evidence", "verify", run["metadata"]["name"]).code == 0
+    bundle = warden.folder / "books.intoto.jsonl"
+    bundle.write_text(warden.cli("evidence", "export", "--job", "nightly-books").ok().out, encoding="utf-8")
+    assert warden.cli("evidence", "verify", str(bundle)).code == 0
+    first, *rest = bundle.read_text(encoding="utf-8").splitlines()
+    envelope = json.loads(first)
+    statement = base64.b64decode(envelope["payload"]).replace(b"Succeeded", b"succeeded", 1)
+    changed = json.dumps(envelope | {"payload": base64.b64encode(statement).decode()})
+    bundle.write_text("\n".join([changed, *rest]) + "\n", encoding="utf-8")
+    assert warden.cli("evidence", "verify", str(bundle)).code != 0
