@@ -40,6 +40,7 @@ class Trust:
         self._heirs = self._handed(tx, [dispatch for dispatch, job in batch if self._governed[job.id] is None])
         looked_at = [(dispatch, job) for dispatch, job in batch if self._of(dispatch, job) is not None]
         self._testimony = Testimony(tx, looked_at) if looked_at else None
+        self._providers = governors.providers() if looked_at else {}
 
     def _handed(self, tx: Tx, ungoverned: Sequence[Dispatch]) -> frozenset[str]:
         """Those of them whom the runs that triggered them leave something, by their ids: a child that says nothing of trust is bound by that all the same."""
@@ -64,7 +65,8 @@ class Trust:
         boxed = any(confines(one.box) for _, one in governed.contracts)
         abilities = self._knowledge.abilities() if boxed else None
         found = self._knowledge.found(dispatch.id)
-        return pipeline.decide(self._testimony.facts(dispatch, job, governed, self._now, abilities, found))
+        facts = self._testimony.facts(dispatch, job, governed, self._now, abilities, found, self._providers)
+        return pipeline.decide(facts)
 
 
 def denied(run: Run, refused: Refused, now: datetime) -> Run:

@@ -50,6 +50,10 @@ class Governors(msgspec.Struct, frozen=True):
     documents: tuple[Governor, ...] = ()
     broken: tuple[str, ...] = ()
 
+    def providers(self) -> Mapping[str, str]:
+        """Every provider in the words of messages, with its digest. Pure."""
+        return {str(one): one.digest for one in self.documents if isinstance(one.document, Provider)}
+
     def find(self, kind: str, namespace: str, name: str) -> Governor | None:
         """The document of this identity. Pure."""
         wanted = (kind, "" if kind.startswith("Cluster") else namespace, name)

@@ -47,6 +47,7 @@ class TrustFacts(msgspec.Struct, frozen=True):
     spec: JobSpec | None = None
     abilities: Abilities | None = None  # None: it is asked where nobody knows what the host can do
     found: Mapping[str, Finding] = {}  # by the key of the enquiry
+    providers: Mapping[str, str] = {}  # digests of all there are, by the words that name them
     spent: Mapping[str, str] = {}  # by `Proven.once` of those in `found`: the use that the proof was spent on
 
     def finding(self, enquiry: Enquiry) -> Finding | None:

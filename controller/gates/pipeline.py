@@ -172,9 +172,14 @@ class _Passage:
             credentials=governed.credentials,
             contract=self._contract,
             outcomes=tuple(_recorded(one, self._contract.audit) for one in self._outcomes),
-            governors=dict(governed.by),
+            governors={**governed.by, **self._behind()},
             presented=proof.presentation(self._facts) if self._proven else None,
         )
+
+    def _behind(self) -> dict[str, str]:
+        """Who stands behind the identity that the run has in the end, with the digest: a run that acts as another names that provider nowhere itself."""
+        name = identity.provider_of(self._facts, self._identity) if self._identity is not None else ""
+        return {name: self._facts.providers[name]} if name in self._facts.providers else {}
 
 
 def _recorded(outcome: Outcome, audit: Detail) -> Outcome:

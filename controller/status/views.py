@@ -255,14 +255,15 @@ def _trust_check(tx: Tx, query: Query, now: datetime) -> Shape:
 
 
 def _asked(tx: Tx, job: Job, parents: tuple[str, ...], now: datetime) -> tuple[Governed | None, Answer | None]:
-    governed = governing(job.spec.trust, job.namespace, job.labels, governors.read(tx))
+    documents = governors.read(tx)
+    governed = governing(job.spec.trust, job.namespace, job.labels, documents)
     if governed is None:
         if not hand_down(tx, parents):
             return None, None
         governed = Governed()
     dispatch = trust.hypothetical(job, parents, now)
     testimony = Testimony(tx, [(dispatch, job)])
-    return governed, pipeline.decide(testimony.facts(dispatch, job, governed, now))
+    return governed, pipeline.decide(testimony.facts(dispatch, job, governed, now, providers=documents.providers()))
 
 
 def _trust_explain(tx: Tx, query: Query, _now: datetime) -> Shape:

@@ -21,6 +21,7 @@ from controller.store.statement import Statement, among
 from controller.store.store import Tx
 
 _NOTHING: Mapping[str, Finding] = {}
+_NOBODY: Mapping[str, str] = {}
 
 
 _GRANTED = Statement(select(runs.c.name, runs.c.grant).where(among(runs.c.name, "names"), runs.c.grant.is_not(None)))
@@ -52,8 +53,9 @@ class Testimony:
         now: datetime,
         abilities: Abilities | None = None,
         found: Mapping[str, Finding] = _NOTHING,
+        providers: Mapping[str, str] = _NOBODY,
     ) -> TrustFacts:
-        """The world as the gates see it for this dispatch; `found` is what others outside have said about it."""
+        """The world as the gates see it for this dispatch; `found` is what others outside have said about it, `providers` are `Governors.providers`."""
         schedule = job.spec.schedule
         return TrustFacts(
             now=now,
@@ -70,6 +72,7 @@ class Testimony:
             origin=self._origins.get(job.id, Origin(job.source)),
             escalation=self._answers.get(dispatch.escalation) if dispatch.escalation is not None else None,
             found=found,
+            providers=providers,
             spent=proofs.uses(self._tx, proofs.of(found.values())),
         )
 

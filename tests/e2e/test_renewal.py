@@ -3,10 +3,13 @@
 import json
 import re
 import secrets
+from typing import Any
+
+import pytest
 
 from tests.e2e.canaries import Canaries
 from tests.harness import Warden, once
-from tests.harness.manifests import document
+from tests.harness.manifests import child, document
 
 # Waits for the file to change twice, and prints each content in two ways.
 READS = """
@@ -82,3 +85,33 @@ def test_a_run_goes_on_with_what_it_has_when_its_provider_is_away(warden: Warden
     away.unlink()
     warden.wait_run("reads", "Succeeded")
     assert warden.stop() == 0
+
+
+@pytest.mark.parametrize("children", [{"children": "Inherit"}, {"children": "Downscope", "childScopes": ["read"]}])
+def test_what_a_child_has_in_the_name_of_its_parent_is_renewed_too(warden: Warden, children: dict[str, Any]) -> None:
+    """Its own documents do not name the provider that stands behind it; its grant does."""
+    answer = {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "kind": "ExecCredential",
+        "metadata": {"annotations": {"jobwarden.dev/scopes": "%s"}},
+        "status": {"token": "issued-%s", "expirationTimestamp": "%s"},
+    }
+    script = f"printf '{json.dumps(answer)}' \"$JOBWARDEN_SCOPES\" $(/bin/date +%N)"
+    script += " \"$(/bin/date -u -d '+6 seconds' +%Y-%m-%dT%H:%M:%SZ)\""
+    changes = (
+        'f="$CREDENTIALS_DIRECTORY/t"; first="$(cat "$f")"; while [ "$(cat "$f")" = "$first" ]; do sleep 0.05; done'
+    )
+    ledger = {"subject": {"kind": "Service", "principal": "ledger"}, "scopes": ["read", "write"]}
+    deliver = {"deliver": [{"name": "t", "file": "t"}]}
+    warden.write(
+        "all",
+        document("CredentialProvider", "issuer", {"exec": {"command": "/bin/sh", "args": ["-c", script]}}),
+        document("IdentityProfile", "ledger", {**ledger, "providerRef": {"name": "issuer"}}),
+        once("parent", identityRef={"name": "ledger"}, credentialPolicy=children),
+        child("heir", "parent", changes, credentialPolicy=deliver, timeout="1m"),
+    )
+    warden.run_until_idle()
+    [run] = warden.runs("heir")
+    assert run["status"]["state"] == "Succeeded", warden.story()
+    told = warden.cli("trust", "explain", run["metadata"]["name"]).ok().out
+    assert "CredentialProvider default/issuer  sha256:" in told
