@@ -72,6 +72,8 @@ def _initialise(self: Any, real: Any, trap: Trap, point: str, args: Any, kwargs:
 
 
 if __name__ == "__main__":
+    import croniter  # noqa: F401 - asks the program `file` something while it is imported, which is no start of a job
+
     where, _, number = sys.argv[1].partition(":")
     assert where in POINTS, where
     set_up(Trap(where, int(number)))
