@@ -2,6 +2,7 @@
 
 import json
 import time
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -174,14 +175,9 @@ def test_S086_keys_that_are_changed_are_found_and_keys_that_are_gone_are_not(
     assert proved(warden, "oidc", old)["status"]["reason"] == "ProofUnknownKey"
 
 
-_written = 0
-
-
 def written(folder: Path, text: str) -> Path:
     """A proof in a file of its own."""
-    global _written  # noqa: PLW0603
-    _written += 1
-    path = folder / f"proof-{_written}"
+    path = folder / f"proof-{uuid.uuid4().hex}"
     path.write_text(text + "\n", encoding="utf-8")
     return path
 

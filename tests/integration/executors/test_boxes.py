@@ -261,12 +261,12 @@ from controller.executors.local import LocalExecutor
 from controller.executors.protocol import ExecutionRequest
 
 async def main():
-    run, without = sys.argv[1:]
+    run, without, asleep = sys.argv[1:]
     executor = LocalExecutor(SystemClock())
     env = {"PATH": os.environ["PATH"], "JOBWARDEN_RUN_ID": run, "JOBWARDEN_NAMESPACE": "tests"}
     made = box.request(Box(profile=Profile.Isolated), box.Place(env), abilities.of_this_host())
     made = msgspec.structs.replace(made, args=tuple(one for one in made.args if one != without))
-    argv = ("/bin/sh", "-c", "setsid sleep 658 & echo started; sleep 658")
+    argv = ("/bin/sh", "-c", f"setsid sleep {asleep} & echo started; sleep {asleep}")
     request = ExecutionRequest(run=run, namespace="tests", job="job", argv=argv, env=env, timeout=timedelta(hours=1), box=made)
     execution = executor.start(request, lambda result: None)
     while not execution.output_bytes:
@@ -278,13 +278,13 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("without", ["", "--die-with-parent"])
-async def test_after_kill_9_of_the_controller_nothing_of_a_box_is_left(without: str) -> None:
+@pytest.mark.parametrize(("without", "asleep"), [("", "658"), ("--die-with-parent", "659")])
+async def test_after_kill_9_of_the_controller_nothing_of_a_box_is_left(without: str, asleep: str) -> None:
     """It ends by itself; and should the controller have died before bubblewrap could ask for that, it is found by its name and ended."""
     name = f"boxed-{os.getpid()}-{len(without)}"
     controller = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-c", CONTROLLER, name, without),
+        *("-c", CONTROLLER, name, without, asleep),
         stdout=asyncio.subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
@@ -299,7 +299,7 @@ async def test_after_kill_9_of_the_controller_nothing_of_a_box_is_left(without: 
         ended = await asyncio.to_thread(orphans.end, found, timedelta(seconds=1))
         assert ended.survivors == ()
     await until(lambda: not living(name), "everything has ended")
-    assert _sleeping("658") == []
+    assert _sleeping(asleep) == []
 
 
 def _sleeping(seconds: str) -> list[int]:

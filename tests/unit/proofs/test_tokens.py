@@ -1,6 +1,7 @@
 """Signed tokens: which hold, and everything that somebody may try with one that does not."""
 
 import base64
+import hmac
 import json
 from datetime import timedelta
 from typing import Any
@@ -305,7 +306,5 @@ def _public_bytes(key: jwk.Key) -> list[bytes]:
 
 def _mac(secret: bytes, algorithm: str) -> str:
     """By hand: libraries refuse to do this."""
-    import hmac  # noqa: PLC0415
-
     text = f"{proofs.encoded({'alg': algorithm, 'typ': 'JWT', 'kid': 'k1'})}.{proofs.encoded(proofs.claims(NOW))}"
     return f"{text}.{proofs.encoded(hmac.digest(secret, text.encode(), 'sha' + algorithm[2:]))}"
