@@ -2,10 +2,11 @@
 
 A test run asks the command thousands of times, and most of the time that takes is spent on imports. `Prefork.spawn` gives a process that
 differs from `python -m controller.cli.main …` only in having found its modules in memory: its own process id and session, the environment, working folder and
-streams that it was given, and the interpreter's own end. JOBWARDEN_TEST_EXEC=1 makes the harness start interpreters instead, as it
+streams that it was given, and for a controller the interpreter's own end. JOBWARDEN_TEST_EXEC=1 makes the harness start interpreters instead, as it
 always does for an environment that speaks to the linker or to the interpreter.
 """
 
+import atexit
 import gc
 import importlib
 import json
@@ -161,7 +162,14 @@ def _become(request: dict[str, Any], fds: list[int]) -> None:
     os.environ.update(request["environment"])
     time.tzset()
     sys.argv = ["jobwarden", *request["arguments"]]
-    sys.exit(importlib.import_module("controller.cli.main").main())
+    code = importlib.import_module("controller.cli.main").main()
+    if request["arguments"][:1] == ["run"]:
+        sys.exit(code)
+    # What only asks is asked again and again while a test waits: taking an interpreter of this size to pieces would cost more than the answer.
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _import_everything() -> None:
