@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,17 @@ import msgspec
 
 from controller.base.clock import Clock
 from controller.base.people import Actor
+from controller.domain.abilities import Abilities
 from controller.domain.story import StoryEvent
+from controller.gates.enquiries import Enquiry, Finding
 from controller.store.store import Store, Tx
 
 Perform = Callable[[Tx, str, Mapping[str, Any], Actor, Any], dict[str, Any]]
 """Does a verb in a transaction: `app.commands.perform`."""
 Reconcile = Callable[[Sequence[str] | None], Awaitable[Sequence[str]]]
 """Reads these sources again now (None: all); gives the names of those that it serves."""
+Enquire = Callable[[Sequence[Enquiry], timedelta], Awaitable[Mapping[str, Finding]]]
+"""Asks others outside; gives what they said by the keys of the enquiries, for what is still open after this time that there is no answer."""
 
 _MOST_NEWS = 1000
 
@@ -31,6 +36,8 @@ class Backend:
     perform: Perform
     wake: Callable[[], None]
     reconcile: Reconcile
+    enquire: Enquire
+    abilities: Callable[[], Abilities]
     log_dir: Path
     host: str
 

@@ -50,6 +50,7 @@ class HistoryServer:
         if (wrong := self._token()[1]) is not None:
             raise InvalidInput(f"--history-token-file {self._token_file}: {wrong}")
         application = web.Application(middlewares=[answer_errors, _only_with(self._token)])
+        application.router.add_get("/v1/views/trust-check", self._reading.trust_check, allow_head=False)
         application.router.add_get("/v1/views/{name}", self._reading.view, allow_head=False)
         application.router.add_get("/v1/logs/{run}", self._reading.log, allow_head=False)
         self._runner = web.AppRunner(

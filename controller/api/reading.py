@@ -7,17 +7,24 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from controller.api import headers
 from controller.api.backend import Backend
 from controller.domain.records import Run
 from controller.domain.states import RunState
+from controller.gates.enquiries import Finding
 from controller.status import logs, views
+from controller.store.store import Tx
 
 _POLL_SECONDS = 0.2
+_PATIENCE = timedelta(seconds=20)
+_CHECKS = 4
+"""Trust checks at a time: each may have others asked."""
 
 
 class Reading:
@@ -25,12 +32,29 @@ class Reading:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
+        self._checks = asyncio.Semaphore(_CHECKS)
 
     async def view(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/views/{name}?…: a view of `status.views`."""
         query, now, name = views.query_of(request.query), self._backend.clock.now(), request.match_info["name"]
         body = await self._backend.store.read(lambda tx: views.answer(tx, name, query, now))
         return web.Response(body=body, content_type="application/json")
+
+    async def trust_check(self, request: web.Request) -> web.StreamResponse:
+        """GET /v1/views/trust-check?…: that view, when everybody has been asked whom the gates would ask. What they said is used for this answer alone."""
+        query, now = views.query_of(request.query), self._backend.clock.now()
+        found: dict[str, Finding] = {}
+
+        def check(tx: Tx) -> views.Checked:
+            return views.trust_check(tx, query, now, self._backend.abilities(), found)
+
+        async with self._checks:
+            until = self._backend.clock.monotonic() + _PATIENCE.total_seconds()
+            # A gate that has its answer may let the next one ask.
+            while (checked := await self._backend.store.read(check)).enquiries:
+                left = max(until - self._backend.clock.monotonic(), 0.0)
+                found |= await self._backend.enquire(checked.enquiries, timedelta(seconds=left))
+        return web.Response(body=msgspec.json.encode(checked.shape), content_type="application/json")
 
     async def log(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/logs/{run}?follow=true: what a run printed."""

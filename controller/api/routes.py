@@ -50,6 +50,7 @@ class Routes:
 
     def _application(self) -> web.Application:
         application = web.Application(middlewares=[answer_errors])
+        application.router.add_get("/v1/views/trust-check", self._trust_check)
         application.router.add_get("/v1/views/{name}", self._view)
         application.router.add_post("/v1/verbs/{name}", self._verb)
         application.router.add_get("/v1/logs/{run}", self._log)
@@ -59,6 +60,10 @@ class Routes:
     async def _view(self, request: web.Request) -> web.StreamResponse:
         _actor(request)
         return await self._reading.view(request)
+
+    async def _trust_check(self, request: web.Request) -> web.StreamResponse:
+        _actor(request)
+        return await self._reading.trust_check(request)
 
     async def _verb(self, request: web.Request) -> web.StreamResponse:
         actor, name = _actor(request), request.match_info["name"]

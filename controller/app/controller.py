@@ -313,6 +313,8 @@ class _Controller:
             perform=commands.perform,
             wake=self._poke,
             reconcile=self._reconcile_now,
+            enquire=self._enquiring.find_out,
+            abilities=self._abilities,
             log_dir=self._options.log_dir,
             host=self._identity.host,
         )

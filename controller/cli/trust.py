@@ -3,7 +3,10 @@
 Invariant: the text and `-o json` come from the same account, and nothing that either shows is a secret.
 """
 
+import contextlib
 import sys
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -12,7 +15,7 @@ from controller.cli import asking, nouns, printing
 from controller.cli.completing import names
 from controller.cli.failures import NO
 from controller.cli.paint import paint
-from controller.cli.settings import current, output_option, verb
+from controller.cli.settings import current, note, output_option, verb
 
 _COLOURS = {"Permit": "green", "Warn": "yellow", "Escalate": "yellow", "Defer": "yellow", "Deny": "red"}
 _CHECKED = {
@@ -37,8 +40,9 @@ jobwarden trust check nightly -o json
 @click.argument("name", metavar="NAME", shell_complete=names("jobs"))
 @output_option("text", "json", "yaml")
 def check(name: str, output: str) -> int:
-    """Evaluate every gate for a job now, without running it. Ends with 1 when it would not run at once."""
-    data = asking.view(current(), "trust-check", name=nouns.bare(name))
+    """Evaluate every gate for a job now, without running it; a controller that runs asks whomever they ask. Ends with 1 when it would not run at once."""
+    with _told_when_slow("waiting for those whom the gates ask, for 20 seconds at most"):
+        data = asking.view(current(), "trust-check", name=nouns.bare(name))
     answer = printing.decoded(data)
     if output in printing.DOCUMENTS:
         printing.show(data, output)
@@ -85,6 +89,18 @@ def account(status: Any) -> list[str]:
     if "rule" in status:
         lines += ["", f"{status['approvals']} must approve, as the rule {status['rule']} of {status['policy']} says."]
     return lines
+
+
+@contextlib.contextmanager
+def _told_when_slow(text: str) -> Iterator[None]:
+    timer = threading.Timer(1.0, note, (text,))
+    timer.daemon = True
+    if sys.stderr.isatty():
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _headline(name: str, what: str, status: Any) -> str:

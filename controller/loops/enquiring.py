@@ -72,6 +72,11 @@ class Enquiring:
             if place not in self._asking:
                 self._asking[place] = asyncio.get_running_loop().create_task(self._answer(place, one))
 
+    async def find_out(self, enquiries: Sequence[Enquiry], patience: timedelta) -> Mapping[str, Finding]:
+        """Ask all of these for somebody who waits, by their keys; nothing of it is remembered. After `patience` what is still open has no answer."""
+        found = await asyncio.gather(*(self._within(one, patience) for one in enquiries))
+        return {one.key: finding for one, finding in zip(enquiries, found, strict=True)}
+
     async def close(self) -> None:
         """Stop asking; the dispatches are asked about again by whoever judges them next."""
         tasks = list(self._asking.values())
@@ -92,6 +97,13 @@ class Enquiring:
             self._wake()
         finally:
             self._asking.pop(place, None)
+
+    async def _within(self, enquiry: Enquiry, patience: timedelta) -> Finding:
+        try:
+            async with asyncio.timeout(patience.total_seconds()):
+                return await self._find_out(enquiry)
+        except TimeoutError:
+            return NoAnswer(f"{enquiry.words}: no answer came in time")
 
     async def _find_out(self, enquiry: Enquiry) -> Finding:
         answerer = self._answerers.get(type(enquiry))

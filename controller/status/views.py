@@ -6,16 +6,18 @@ find is NotFound with the nearest name as a hint.
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from controller.base.errors import InvalidInput, NotFound
+from controller.domain.abilities import Abilities
 from controller.domain.governors import Governed, governing
-from controller.domain.records import Dispatch, Job, Run
+from controller.domain.records import Dispatch, Run
 from controller.domain.states import WAITING, DispatchState, RunState
 from controller.gates import pipeline
-from controller.gates.facts import Answer
+from controller.gates.enquiries import Enquiry, Finding
+from controller.gates.facts import Unanswered
 from controller.kinds.catalog import KINDS
 from controller.status import explain, project, selectors, shapes, tables, tree, trust
 from controller.status.query import Query, missing, needed, of_selected_jobs, page_of, query_of, suggestion
@@ -36,10 +38,12 @@ _TRUST = {
 }
 _RESOURCES = ("jobs", "pools", "targets", *_TRUST)
 
+_NOTHING: Mapping[str, Finding] = {}
+
 _ENDED = [state for state in DispatchState if state not in WAITING]
 
 
-__all__ = ["VIEWS", "Query", "answer", "query_of", "source_of"]
+__all__ = ["VIEWS", "Checked", "Query", "answer", "query_of", "source_of", "trust_check"]
 
 View = Callable[[Tx, Query, datetime], Any]
 
@@ -243,27 +247,50 @@ def _explain(tx: Tx, query: Query, now: datetime) -> Shape:
     return explain.explanation(facts.job, recent, now)
 
 
-def _trust_check(tx: Tx, query: Query, now: datetime) -> Shape:
-    """What the gates would say of a job now, asked by nobody in particular, after the newest runs of its parents if it has any."""
+class Checked(NamedTuple):
+    """What the gates would say of a job, and what they would ask others first."""
+
+    shape: Shape
+    enquiries: tuple[Enquiry, ...] = ()
+
+
+def trust_check(
+    tx: Tx,
+    query: Query,
+    now: datetime,
+    abilities: Abilities | None = None,
+    found: Mapping[str, Finding] = _NOTHING,
+) -> Checked:
+    """What the gates would say of a job now, asked by nobody in particular, after the newest runs of its parents if it has any.
+
+    `abilities` are those of the host that would run it, and `found` what others have said, by the keys of their enquiries.
+    """
     job = _job_facts(tx, query).job
     parents = [
         run.name
         for parent in (job.spec.trigger.after if job.spec.trigger is not None else ())
         for run in views.run_list(tx, job.namespace, job=parent.job, output=False, page=views.Page(1))
     ]
-    return trust.checked(job, *_asked(tx, job, tuple(parents), now))
-
-
-def _asked(tx: Tx, job: Job, parents: tuple[str, ...], now: datetime) -> tuple[Governed | None, Answer | None]:
     documents = governors.read(tx)
     governed = governing(job.spec.trust, job.namespace, job.labels, documents)
     if governed is None:
         if not hand_down(tx, parents):
-            return None, None
+            return Checked(trust.checked(job, None, None))
         governed = Governed()
-    dispatch = trust.hypothetical(job, parents, now)
-    testimony = Testimony(tx, [(dispatch, job)])
-    return governed, pipeline.decide(testimony.facts(dispatch, job, governed, now, providers=documents.providers()))
+    dispatch = trust.hypothetical(job, tuple(parents), now)
+    facts = Testimony(tx, [(dispatch, job)]).facts(
+        dispatch, job, governed, now, abilities, found, documents.providers()
+    )
+    answer = pipeline.decide(facts)
+    return Checked(trust.checked(job, governed, answer), answer.enquiries if isinstance(answer, Unanswered) else ())
+
+
+def _trust_check(tx: Tx, query: Query, now: datetime) -> Shape:
+    """Without a controller: nobody is asked, and nobody knows what the host can do."""
+    checked = trust_check(tx, query, now)
+    if checked.enquiries:
+        checked.shape["status"]["message"] += "; only a controller that runs asks"
+    return checked.shape
 
 
 def _trust_explain(tx: Tx, query: Query, _now: datetime) -> Shape:

@@ -136,9 +136,7 @@ def test_S086_a_schedule_has_a_proof_only_where_its_policy_says_so(warden: Warde
     checked = warden.cli("trust", "check", "unproved")
     assert "would be refused" in checked.out
     assert "--proof-file" in checked.out
-    asked = warden.cli("trust", "check", "proved", "-o", "json").json["status"]
-    assert (asked["decision"], asked["reason"]) == ("Defer", "AwaitingAnswer")
-    assert "the proof (APIKey) that AuthorizationPolicy default/with asks for is looked at" in asked["message"]
+    assert "would run" in warden.cli("trust", "check", "proved").ok().out
 
 
 def test_S086_a_proof_with_an_id_is_good_for_one_run_and_its_attempts(

@@ -23,6 +23,7 @@ from controller.base import paths
 from controller.base.clock import SystemClock
 from controller.cli.main import main
 from controller.domain import job as jobspec
+from controller.domain.abilities import Abilities
 from controller.domain.job import JobSpec, Schedule, ShellTarget
 from controller.domain.story import StoryEvent, StoryKind
 from controller.store import schema
@@ -243,6 +244,8 @@ class Serving:
             perform=_broken if self._fail else commands.perform,
             wake=self._wake,
             reconcile=self._reconcile,
+            enquire=_nobody,
+            abilities=Abilities,
             log_dir=self._place.log_dir,
             host="here",
         )
@@ -256,6 +259,10 @@ class Serving:
     async def _reconcile(self, names: Any) -> list[str]:
         self.asked.append(names)
         return list(names) if names is not None else ["manifests"]
+
+
+async def _nobody(*_: Any) -> dict[str, Any]:
+    return {}
 
 
 def _broken(*_: Any) -> dict[str, Any]:
