@@ -46,8 +46,8 @@ async def run(argv: tuple[str, ...], env: Mapping[str, str], *, most: int) -> En
     Units:  `most` in bytes: of standard output; more kills the program. Of standard error the first `most` are kept.
     """
     mark = f"{_me()}.{secrets.token_hex(16)}"
-    try:
-        process = await asyncio.create_subprocess_exec(
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
             *argv,
             env={**env, MARK: mark},
             cwd="/",
@@ -56,6 +56,13 @@ async def run(argv: tuple[str, ...], env: Mapping[str, str], *, most: int) -> En
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
         )
+    )
+    try:
+        # The program runs before this is over. To cancel it would wait for whoever has inherited a pipe.
+        process = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.shield(_abandon(starting, mark))
+        raise
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "its arguments cannot be passed on"
         return NotStarted(f"{argv[0]} cannot be started: {why}")
@@ -131,6 +138,11 @@ class _Pipe:
             room = self._most - len(self._found)
             self._found += data[:room]
             self.over = self.over or len(data) > room
+
+
+async def _abandon(starting: asyncio.Future[asyncio.subprocess.Process], mark: str) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        await _kill(await starting, f"{MARK}={mark}".encode())
 
 
 async def _kill(process: asyncio.subprocess.Process, mark: bytes) -> None:

@@ -223,6 +223,22 @@ async def test_a_cancelled_caller_leaves_no_process(tmp_path: Path) -> None:
     await asyncio.to_thread(wait_for, lambda: not _alive(pids), "the whole tree to be gone")
 
 
+async def test_who_is_cancelled_before_it_is_known_that_the_program_runs_leaves_nothing(tmp_path: Path) -> None:
+    """It begins at once, and asyncio tells only some turns of the loop later."""
+    pids = tmp_path / "pids"
+    script = TREE.format(pids=pids) + f"touch {tmp_path / 'ready'}; exec sleep 1000"
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    before = children.read_text()
+    starting = asyncio.ensure_future(programs.run(("/bin/sh", "-c", script), {}, most=1000))
+    while children.read_text() == before:
+        await asyncio.sleep(0)
+    wait_for((tmp_path / "ready").exists, "the program to be ready, while the loop stands still")
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    await asyncio.to_thread(wait_for, lambda: not _alive(pids), "the whole tree to be gone")
+
+
 CONTROLLER = """
 import asyncio, sys
 from controller.domain.trust import TrustLevel
