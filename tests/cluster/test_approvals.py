@@ -173,7 +173,7 @@ def asks(api: ControlPlane, namespace: str, warden: Warden) -> Callable[..., Doc
     def ask(job: Document, by: str = "bob") -> Document:
         api.apply(job, *people, namespace=namespace).ok()
         name = job["metadata"]["name"]
-        api.kubectl("wait", f"sjob/{name}", "--for=condition=Ready", "-n", namespace, "--timeout=30s").ok()
+        api.kubectl("wait", f"sjob/{name}", "--for=condition=Ready", "-n", namespace, "--timeout=55s").ok()
         assert create(api, namespace, request("now", name, by=by), as_user=by) == ""
         return dict(warden.wait_for(lambda: trusted(api, namespace), "the approval to be asked for"))
 
@@ -251,7 +251,7 @@ def test_nobody_approves_what_they_asked_for(
 def test_who_asked_by_annotation_may_have_been_anybody(api: ControlPlane, namespace: str, warden: Warden) -> None:
     """So with `allowSelf: false` nobody can approve it."""
     api.apply(gated("promote", allowSelf=False), *approver("alice", "promote"), namespace=namespace).ok()
-    api.kubectl("wait", "sjob/promote", "--for=condition=Ready", "-n", namespace, "--timeout=30s").ok()
+    api.kubectl("wait", "sjob/promote", "--for=condition=Ready", "-n", namespace, "--timeout=55s").ok()
     api.kubectl("annotate", "sjob", "promote", "jobwarden.dev/run-requested-at=now", "-n", namespace).ok()
     name = warden.wait_for(lambda: trusted(api, namespace), "the approval")["metadata"]["name"]
     decide(api, namespace, name, "alice")
@@ -298,7 +298,7 @@ def test_no_decision_is_taken_while_the_policy_is_missing_and_none_of_that_time_
     """What was written without it is void for good; the object says what to install, and is made anew under the policy."""
     warden = make_warden(environment=plane.environment("controller")).start(*watch("default"))
     plane.apply(gated("promote"), *approver("alice", "promote"), namespace="default").ok()
-    plane.kubectl("wait", "sjob/promote", "--for=condition=Ready", "--timeout=30s").ok()
+    plane.kubectl("wait", "sjob/promote", "--for=condition=Ready", "--timeout=55s").ok()
     plane.kubectl("annotate", "sjob", "promote", "jobwarden.dev/run-requested-at=now").ok()
     name = warden.wait_for(lambda: only(plane, "default"), "the approval")["metadata"]["name"]
     said = told(plane, "default", name, "Guarded")
@@ -335,7 +335,7 @@ def test_a_missing_right_to_make_approvals_is_told_and_requests_are_obeyed(
     plane.apply({**role, "rules": less}, *ADMISSION).ok()
     warden = make_warden(environment=plane.environment("controller")).start(*watch("default"))
     plane.apply(gated("promote"), hourly("other")).ok()
-    plane.kubectl("wait", "sjob/promote", "sjob/other", "--for=condition=Ready", "--timeout=30s").ok()
+    plane.kubectl("wait", "sjob/promote", "sjob/other", "--for=condition=Ready", "--timeout=55s").ok()
     assert create(plane, "default", request("gated", "promote")) == ""
     warden.wait_for(lambda: b"an object could not be written" in warden.log.read_bytes(), "the warning")
     assert b"forbidden" in warden.log.read_bytes()

@@ -283,7 +283,7 @@ def test_the_rights_are_those_that_are_needed_and_no_others(
     watched = ("--watch-namespace", "team-a", "--watch-namespace", "team-b")
     warden.start("--kubernetes", "--executor", "Local", *watched, "--lease", "jobwarden/jobwarden")
     plane.apply(job("asked", schedule={"every": "1h"}), namespace="team-b").ok()
-    plane.kubectl("wait", "-n", "team-b", "sjob/asked", "--for=condition=Ready", "--timeout=30s", deadline=60).ok()
+    plane.kubectl("wait", "-n", "team-b", "sjob/asked", "--for=condition=Ready", "--timeout=55s", deadline=60).ok()
     warden.stop()
 
 

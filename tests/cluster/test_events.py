@@ -79,7 +79,7 @@ def test_refusals_and_suspensions_are_told_once_also_over_a_restart(
     [refusal] = warden.wait_for(lambda: events(api, namespace, "never", "InvalidSpec"), "the refusal")
     assert "/spec/schedule/cron" in refusal["note"]
     assert refusal["type"] == "Warning"
-    api.kubectl("wait", "sjob/rests", "--for=condition=Ready", "-n", namespace, "--timeout=30s").ok()
+    api.kubectl("wait", "sjob/rests", "--for=condition=Ready", "-n", namespace, "--timeout=55s").ok()
     for suspend, reason in ((True, "Suspended"), (False, "Resumed")):
         patch = json.dumps({"spec": {"suspend": suspend}})
         api.kubectl("patch", "sjob", "rests", "-n", namespace, "--type=merge", "-p", patch).ok()

@@ -26,7 +26,7 @@ def run_of(api: ControlPlane, namespace: str, name: str) -> Document:
 def test_an_applied_job_runs_and_its_status_tells(api: ControlPlane, namespace: str, warden: Warden) -> None:
     """`kubectl apply`, `kubectl wait`, `kubectl get sjob`: as users do it."""
     api.apply(once("hello", "echo hello"), hourly("later"), namespace=namespace).ok()
-    api.kubectl("wait", "sjob/hello", "sjob/later", "--for=condition=Ready", "-n", namespace, "--timeout=30s").ok()
+    api.kubectl("wait", "sjob/hello", "sjob/later", "--for=condition=Ready", "-n", namespace, "--timeout=55s").ok()
     warden.wait_for(lambda: run_of(api, namespace, "hello").get("state") == "Succeeded", "the run to be told")
     found = api.get("sjob", "hello", namespace)
     last = found["status"]["lastRun"]
@@ -72,7 +72,7 @@ def test_a_job_that_cannot_be_is_stalled_with_the_reason_and_others_go_on(
     assert "1:" not in ready["message"]
     warden.wait_for(lambda: run_of(api, namespace, "sound").get("state") == "Succeeded", "the other one to run")
     api.apply(hourly("broken"), namespace=namespace).ok()
-    api.kubectl("wait", "sjob/broken", "--for=condition=Ready", "-n", namespace, "--timeout=30s").ok()
+    api.kubectl("wait", "sjob/broken", "--for=condition=Ready", "-n", namespace, "--timeout=55s").ok()
     mended = api.get("sjob", "broken", namespace)
     assert mended["status"]["observedGeneration"] == mended["metadata"]["generation"] == 2
     assert condition(mended, "Stalled")["status"] == "False"
@@ -83,7 +83,7 @@ def test_the_last_good_version_goes_on_while_a_newer_one_is_refused(
 ) -> None:
     """An edit that makes no sense changes nothing of what runs, and says so."""
     api.apply(hourly("job", "echo first > $HOME/out"), namespace=namespace).ok()
-    api.kubectl("wait", "sjob/job", "--for=condition=Ready", "-n", namespace, "--timeout=30s").ok()
+    api.kubectl("wait", "sjob/job", "--for=condition=Ready", "-n", namespace, "--timeout=55s").ok()
     patch = '{"spec": {"schedule": {"timeZone": "Nowhere/Land"}}}'
     api.kubectl("patch", "sjob", "job", "-n", namespace, "--type=merge", "-p", patch).ok()
     warden.wait_for(
@@ -101,7 +101,7 @@ def test_an_annotation_asks_once_for_a_run(api: ControlPlane, namespace: str, wa
     first = hourly("asked")
     first["metadata"]["annotations"] = {"jobwarden.dev/run-requested-at": "before"}
     api.apply(first, namespace=namespace).ok()
-    api.kubectl("wait", "sjob/asked", "--for=condition=Ready", "-n", namespace, "--timeout=30s").ok()
+    api.kubectl("wait", "sjob/asked", "--for=condition=Ready", "-n", namespace, "--timeout=55s").ok()
     for count, value in enumerate(("one", "two"), start=1):
         said = f"jobwarden.dev/run-requested-at={value}"
         api.kubectl("annotate", "sjob", "asked", said, "--overwrite", "-n", namespace).ok()
@@ -174,7 +174,7 @@ def test_a_restart_writes_nothing_and_runs_nothing_again(api: ControlPlane, name
     api.apply(once("done"), hourly("idle"), hourly("leaves"), namespace=namespace).ok()
     warden.wait_for(lambda: run_of(api, namespace, "done").get("state") == "Succeeded", "the run to be told")
     for name in ("idle", "leaves"):
-        api.kubectl("wait", f"sjob/{name}", "--for=condition=Ready", "-n", namespace, "--timeout=30s").ok()
+        api.kubectl("wait", f"sjob/{name}", "--for=condition=Ready", "-n", namespace, "--timeout=55s").ok()
     assert warden.stop() == 0
     before = {name: api.get("sjob", name, namespace)["metadata"]["resourceVersion"] for name in ("done", "idle")}
     api.kubectl("delete", "sjob", "leaves", "-n", namespace).ok()
@@ -195,7 +195,7 @@ def test_a_next_run_is_an_instant_that_kubectl_can_count_down_to(
 ) -> None:
     """The NEXT column and `nextRunAt` follow the schedule."""
     api.apply(bare("soon", schedule={"every": "1h"}, shell={"script": "true"}), namespace=namespace).ok()
-    api.kubectl("wait", "sjob/soon", "--for=condition=Ready", "-n", namespace, "--timeout=30s").ok()
+    api.kubectl("wait", "sjob/soon", "--for=condition=Ready", "-n", namespace, "--timeout=55s").ok()
     found = api.get("sjob", "soon", namespace)
     said = datetime.fromisoformat(found["status"]["nextRunAt"])
     created = datetime.fromisoformat(found["metadata"]["creationTimestamp"])
@@ -216,4 +216,4 @@ def test_an_object_that_another_source_has_declared_is_told_so(
     assert ready["reason"] == "OwnershipConflict"
     assert "belongs to source manifests" in ready["message"]
     warden.remove("local")
-    api.kubectl("wait", "sjob/same", "--for=condition=Ready", "-n", namespace, "--timeout=30s").ok()
+    api.kubectl("wait", "sjob/same", "--for=condition=Ready", "-n", namespace, "--timeout=55s").ok()

@@ -46,7 +46,7 @@ class Story:
         """Apply a job that runs on request, and wait until it may."""
         target = {} if {"exec", "pod"} & spec.keys() else {"shell": {"script": "echo hello"}}
         self.cluster.apply(bare(name, **(target | spec)), namespace=self.namespace).ok()
-        ready = ("--for=condition=Ready", "--timeout=30s")
+        ready = ("--for=condition=Ready", "--timeout=55s")
         self.cluster.kubectl("wait", f"sjob/{name}", "-n", self.namespace, *ready).ok()
 
     def run(self, name: str = "one", *arguments: str) -> str:
@@ -334,7 +334,7 @@ def only_the_replay_runs(story: Story, run: str, answer: bytes) -> bool:
     [replay] = story.warden.wait_for(lambda: story.warden.runs(state="Running"), "the replay")
     again = replay["metadata"]["name"]
     assert b" 409 " in answer.splitlines()[0]
-    failed = ("--for=condition=Failed", "--timeout=30s", "-n", story.namespace)
+    failed = ("--for=condition=Failed", "--timeout=55s", "-n", story.namespace)
     story.cluster.kubectl("wait", f"job/{run}", *failed).ok()
     story.finish(again)
     assert story.ended(again)["state"] == "Succeeded"
@@ -517,7 +517,7 @@ def test_the_examples_for_a_cluster_become_pods(story: Story) -> None:
     """manifests/kubernetes/pods.yaml: accepted as it stands, and each job's Job by a real API server too."""
     text = (ROOT / "manifests/kubernetes/pods.yaml").read_text(encoding="utf-8")
     story.cluster.apply(text, namespace=story.namespace).ok()
-    ready = ("--for=condition=Ready", "--timeout=30s")
+    ready = ("--for=condition=Ready", "--timeout=55s")
     story.cluster.kubectl("wait", "sjob/measure", "sjob/two-steps", "-n", story.namespace, *ready).ok()
     report, steps = story.run("measure"), story.run("two-steps")
     story.finish(report)

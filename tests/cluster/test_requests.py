@@ -46,7 +46,7 @@ def ready(api: ControlPlane, namespace: str, warden: Warden) -> Callable[..., No
     def apply(*jobs: Document) -> None:
         api.apply(*jobs, namespace=namespace).ok()
         names = [f"sjob/{one['metadata']['name']}" for one in jobs]
-        api.kubectl("wait", *names, "--for=condition=Ready", "-n", namespace, "--timeout=30s").ok()
+        api.kubectl("wait", *names, "--for=condition=Ready", "-n", namespace, "--timeout=55s").ok()
 
     return apply
 
@@ -62,7 +62,7 @@ def test_a_request_becomes_one_run_and_tells_its_end(
         "now", "deploy", parameters={"where": "here"}, scheduledFor="2026-01-02T03:04:05Z", reason="because"
     )
     assert create(api, namespace, asked) == ""
-    api.kubectl("wait", "rreq/now", "--for=condition=Finished", "-n", namespace, "--timeout=30s").ok()
+    api.kubectl("wait", "rreq/now", "--for=condition=Finished", "-n", namespace, "--timeout=55s").ok()
     told = api.get("rreq", "now", namespace)
     assert condition(told, "Accepted")["status"] == "True"
     assert condition(told, "Finished")["reason"] == "Succeeded"
@@ -210,7 +210,7 @@ def test_requests_of_an_outage_are_obeyed_after_it(plane: ControlPlane, make_war
     """The API server goes away under the watch, and comes back with a request and without another one."""
     warden = make_warden(environment=plane.environment("controller")).start(*watch("default"))
     plane.apply(hourly("deploy")).ok()
-    plane.kubectl("wait", "sjob/deploy", "--for=condition=Ready", "--timeout=30s").ok()
+    plane.kubectl("wait", "sjob/deploy", "--for=condition=Ready", "--timeout=55s").ok()
     assert create(plane, "default", request("before", "deploy")) == ""
     warden.wait_for(lambda: finished(plane, "default", "before"), "the first one to end")
     assert warden.process is not None
@@ -234,7 +234,7 @@ def test_two_replicas_obey_a_request_once(
         one.start(*watch(namespace))
         two.start(*watch(namespace))
         api.apply(hourly("deploy", concurrency={"policy": "Allow"}), namespace=namespace).ok()
-        api.kubectl("wait", "sjob/deploy", "--for=condition=Ready", "-n", namespace, "--timeout=30s").ok()
+        api.kubectl("wait", "sjob/deploy", "--for=condition=Ready", "-n", namespace, "--timeout=55s").ok()
         names = [f"r{number}" for number in range(6)]
         assert create(api, namespace, *(request(name, "deploy") for name in names[:3])) == ""
         one.wait_for(lambda: all(finished(api, namespace, name) for name in names[:3]), "three to end")

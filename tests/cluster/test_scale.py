@@ -94,7 +94,7 @@ def test_a_status_stays_small_however_long_a_job_lives(
     cluster_warden.start(*watch(namespace))
     queue = {"policy": "Queue", "maxQueued": 1000}
     api.apply(job("busy", concurrency=queue, description="x" * 1000), namespace=namespace).ok()
-    api.kubectl("wait", "sjob/busy", "-n", namespace, "--for=condition=Ready", "--timeout=30s").ok()
+    api.kubectl("wait", "sjob/busy", "-n", namespace, "--for=condition=Ready", "--timeout=55s").ok()
     spec = {"jobRef": {"name": "busy"}, "requestedBy": "admin"}
     create(api, monkeypatch, namespace, [document("RunRequest", f"busy-{number}", spec) for number in range(500)])
 

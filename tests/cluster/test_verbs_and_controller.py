@@ -33,7 +33,7 @@ def apply(api: ControlPlane, namespace: str, *jobs: Any) -> None:
     """Apply jobs and wait until they are accepted."""
     api.apply(*jobs, namespace=namespace).ok()
     names = [f"sjob/{one['metadata']['name']}" for one in jobs]
-    api.kubectl("wait", *names, "--for=condition=Ready", "-n", namespace, "--timeout=30s").ok()
+    api.kubectl("wait", *names, "--for=condition=Ready", "-n", namespace, "--timeout=55s").ok()
 
 
 def test_trigger_waits_for_the_work_and_has_its_exit_code(

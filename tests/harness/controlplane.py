@@ -112,7 +112,7 @@ class ControlPlane:
         """One kubectl command, as one of `PEOPLE`."""
         done = subprocess.run(
             [self._bin / "kubectl", *arguments],
-            env=self.environment(as_user) | {"PATH": os.defpath, "HOME": str(self.folder)},
+            env=self.environment(as_user) | {"PATH": os.defpath, "HOME": str(self.folder), "GOGC": "off"},
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
@@ -278,7 +278,8 @@ class ControlPlane:
         with (self.folder / f"{program}.log").open("ab") as log:
             return subprocess.Popen(
                 [self._bin / program, *arguments],
-                env={"PATH": os.defpath, "HOME": str(self.folder)},
+                # The collector of garbage of each server that starts is a second of the processor.
+                env={"PATH": os.defpath, "HOME": str(self.folder), "GOGC": "400"},
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
