@@ -10,7 +10,7 @@ import msgspec
 
 from controller.dispatch.knowledge import Knowledge
 from controller.domain.abilities import confines
-from controller.domain.governors import Governed, governing
+from controller.domain.governors import Governed
 from controller.domain.job import NotificationEvent
 from controller.domain.records import Dispatch, Job, LastRun, OutboxItem, Run
 from controller.domain.states import RunState
@@ -36,7 +36,7 @@ class Trust:
         self._now = now
         self._knowledge = knowledge
         governors = knowledge.registry.current(tx)
-        self._governed = {job.id: governing(job.spec.trust, job.namespace, job.labels, governors) for _, job in batch}
+        self._governed = {job.id: knowledge.registry.governing(job) for _, job in batch}
         self._heirs = self._handed(tx, [dispatch for dispatch, job in batch if self._governed[job.id] is None])
         looked_at = [(dispatch, job) for dispatch, job in batch if self._of(dispatch, job) is not None]
         self._testimony = Testimony(tx, looked_at) if looked_at else None

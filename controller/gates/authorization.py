@@ -5,6 +5,7 @@ Source: spec-scheduler 6.4; the words of CEL are those of `base.cel`, which boun
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -153,8 +154,9 @@ def values(facts: TrustFacts, identity: Identity | None) -> dict[str, Any]:
     }
 
 
-def moment(now: datetime, time_zone: str) -> dict[str, Any]:
-    """The map `time`: the instant, and what a clock on the wall of the job's zone shows. Pure."""
+@lru_cache(maxsize=64)
+def moment(now: datetime, time_zone: str) -> Mapping[str, Any]:
+    """The map `time`: the instant, and what a clock on the wall of the job's zone shows. Pure; all of a turn's dispatches share it."""
     local = now.astimezone(ZoneInfo(time_zone))
     return {
         "now": now.astimezone(UTC).isoformat().replace("+00:00", "Z"),

@@ -1,7 +1,7 @@
 """Gate 4: every contract that binds the run is satisfied, and together they are one: the strictest of each thing. Source: spec-scheduler 6.2, case S082."""
 
 from collections.abc import Iterable
-from functools import reduce
+from functools import lru_cache, reduce
 
 from controller.domain.reasons import Reason
 from controller.domain.trust import (
@@ -44,6 +44,11 @@ def accounted(contract: Contract) -> Outcome | None:
 
 def together(contracts: Iterable[Contract]) -> Contract:
     """One contract that is at least as strict as each of them in everything; without any, one that asks for nothing. Pure."""
+    return _together(tuple(contracts))
+
+
+@lru_cache(maxsize=256)
+def _together(contracts: tuple[Contract, ...]) -> Contract:
     return reduce(_stricter, contracts, _LOOSEST)
 
 

@@ -173,13 +173,15 @@ def _waits(table: Table) -> ColumnElement[bool]:
     return and_(table.c.signature.is_(None), table.c.signer.is_not(None))
 
 
+_SIGNERS = [
+    Statement(select(table.c.namespace, table.c.signer).where(_waits(table)).distinct())
+    for table in (evidence, checkpoints)
+]
+
+
 def signers(tx: Tx) -> list[Signer]:
     """Whoever has something to sign."""
-    found = {
-        (row.namespace, row.signer)
-        for table in (evidence, checkpoints)
-        for row in tx.execute(select(table.c.namespace, table.c.signer).where(_waits(table)).distinct())
-    }
+    found = {(row.namespace, row.signer) for each in _SIGNERS for row in each.rows(tx)}
     return [Signer(namespace, _ref(signer)) for namespace, signer in sorted(found)]
 
 

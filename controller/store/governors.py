@@ -11,7 +11,8 @@ import msgspec
 from sqlalchemy import func, select
 
 from controller.domain import resolve_trust
-from controller.domain.governors import Document, Governor, Governors
+from controller.domain.governors import NOBODY, Document, Governed, Governor, Governors, governing
+from controller.domain.records import Job
 from controller.domain.trust import Match
 from controller.store.schema import resources, sources
 from controller.store.statement import Statement, among
@@ -52,6 +53,8 @@ _DOCUMENTS = Statement(
     .where(_OURS)
     .order_by(resources.c.kind, resources.c.namespace, resources.c.name)
 )
+_MOST = 4096
+"""Ways to be governed that are kept."""
 _ERRORS = Statement(select(sources.c.errors).where(sources.c.served, sources.c.errors.is_not(None)))
 
 
@@ -77,11 +80,12 @@ def read(tx: Tx) -> Governors:
 
 
 class Registry:
-    """What `read` gave last, read again when something has changed. `current` is for one thread, `latest` for any."""
+    """What `read` gave last, read again when something has changed. `latest` is for any thread, the rest for one."""
 
     def __init__(self) -> None:
         self._version: Any = None
         self._governors: Governors | None = None
+        self._governed: dict[Any, Governed | None] = {}
 
     @property
     def latest(self) -> Governors | None:
@@ -94,7 +98,17 @@ class Registry:
         if self._governors is None or version != self._version:
             self._governors = read(tx)
             self._version = version
+            self._governed.clear()
         return self._governors
+
+    def governing(self, job: Job) -> Governed | None:
+        """What holds for a job by what `current` gave last; worked out once for all jobs that say the same."""
+        same = (job.namespace, job.spec.trust, frozenset(job.labels.items()))
+        if same not in self._governed:
+            if len(self._governed) >= _MOST:
+                self._governed.clear()
+            self._governed[same] = governing(job.spec.trust, job.namespace, job.labels, self._governors or NOBODY)
+        return self._governed[same]
 
 
 def _governor(row: Any) -> Governor:

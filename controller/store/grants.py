@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 import msgspec
 from sqlalchemy import select
@@ -25,6 +24,11 @@ _NOBODY: Mapping[str, str] = {}
 
 
 _GRANTED = Statement(select(runs.c.name, runs.c.grant).where(among(runs.c.name, "names"), runs.c.grant.is_not(None)))
+_PARENTS = Statement(select(runs.c.name, runs.c.job, runs.c.grant).where(among(runs.c.name, "names")))
+_SOURCES = Statement(
+    select(sources.c.name, sources.c.revision, sources.c.signer, sources.c.errors).where(among(sources.c.name, "names"))
+)
+_PATHS = Statement(select(resources.c.id, resources.c.path).where(among(resources.c.id, "ids")))
 
 
 def hand_down(tx: Tx, names: Collection[str]) -> set[str]:
@@ -84,8 +88,8 @@ class Testimony:
 def _parents(tx: Tx, names: Collection[str]) -> Mapping[str, Parent]:
     if not names:
         return {}
-    query = select(runs.c.name, runs.c.job, runs.c.grant).where(runs.c.name.in_(names))
-    return {row.name: Parent(row.name, row.job, decode_grant(row.grant)) for row in tx.execute(query)}
+    rows = _PARENTS.rows(tx, {"names": names})
+    return {row.name: Parent(row.name, row.job, decode_grant(row.grant)) for row in rows}
 
 
 class _Error(msgspec.Struct, frozen=True):
@@ -101,8 +105,7 @@ def _origins(tx: Tx, batch: Sequence[Job]) -> Mapping[int, Origin]:
     """Where each job's document comes from, by the job's id. Who signed is told only where nothing of the job's file was refused: of a file that was, an older
     version is in force, and nobody knows who signed that.
     """
-    query: Any = select(sources.c.name, sources.c.revision, sources.c.signer, sources.c.errors)
-    known = {row.name: row for row in tx.execute(query.where(sources.c.name.in_({job.source for job in batch})))}
+    known = {row.name: row for row in _SOURCES.rows(tx, {"names": {job.source for job in batch}})}
     refused = {name: _refused(row.errors) for name, row in known.items() if row.signer is not None and row.errors}
     paths = _paths(tx, {job.id for job in batch if job.source in refused})
     found = {}
@@ -124,5 +127,4 @@ def _refused(errors: bytes) -> Callable[[str | None], bool]:
 def _paths(tx: Tx, ids: Collection[int]) -> Mapping[int, str | None]:
     if not ids:
         return {}
-    query = select(resources.c.id, resources.c.path).where(resources.c.id.in_(ids))
-    return {row.id: row.path for row in tx.execute(query)}
+    return {row.id: row.path for row in _PATHS.rows(tx, {"ids": ids})}
