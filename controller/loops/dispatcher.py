@@ -279,14 +279,15 @@ class Dispatcher:
             self._execute(run, obtained)
         else:
             prepare = partial(self._launcher.prepare, run, spec, obtained.given, obtained.tokens)
-            self._execute(run, await asyncio.to_thread(prepare))
+            self._execute(run, await asyncio.to_thread(prepare) if launch.blocks(run, spec) else prepare())
             self._keep_fresh(run, obtained.held)
         self.wake()
 
     def _keep_fresh(self, run: Run, held: Sequence[Held]) -> None:
         """Have what a run holds renewed for as long as it runs, where what runs can be given something anew."""
         execution: object = self._executions.get(run.name)
-        if self._keep is not None and isinstance(execution, Refreshing):
+        ends = any(one.session.expires_at is not None for one in held)
+        if self._keep is not None and ends and isinstance(execution, Refreshing):
             self._keeping[run.name] = asyncio.get_running_loop().create_task(self._keep(run, held, execution))
 
     def _begin(self, run: Run, work: Coroutine[Any, Any, None]) -> None:

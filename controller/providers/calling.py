@@ -22,6 +22,7 @@ from controller.providers.protocol import (
     Closing,
     Downscoping,
     IdentityProvider,
+    Immediate,
     Refused,
     Renewing,
     Request,
@@ -55,24 +56,19 @@ class Caller:
         self._clock: Clock = surroundings.clock
         self._breaker = Breaker()
         self._strays: set[asyncio.Task[Any]] = set()
-
-    @property
-    def can_downscope(self) -> bool:
+        # Looked at once: to find out whether something is of a Protocol costs more than many an answer.
+        self._immediate = provider if aside is None and isinstance(provider, Immediate) else None
+        self.can_downscope = isinstance(provider, Downscoping)
         """Whether it can make less of what it gave."""
-        return isinstance(self._provider, Downscoping)
-
-    @property
-    def can_renew(self) -> bool:
+        self.can_renew = isinstance(provider, Renewing)
         """Whether it can prolong what it gave, so that nothing has to be put in its place."""
-        return isinstance(self._provider, Renewing)
-
-    @property
-    def can_revoke(self) -> bool:
+        self.can_revoke = isinstance(provider, Revoking)
         """Whether it can take back what it gave."""
-        return isinstance(self._provider, Revoking)
 
     async def resolve(self, request: Request) -> Session | Refused | Unavailable:
         """An accepted session. See `IdentityProvider.resolve` and `accepting.accept`."""
+        if self._immediate is not None:
+            return await self._judged(self._immediate.resolve_now(request), lambda made: self._accepted(request, made))
         answer = await self._ask(lambda: self._provider.resolve(request))
         return await self._judged(answer, lambda made: self._accepted(request, made))
 

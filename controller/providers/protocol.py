@@ -125,6 +125,15 @@ class IdentityProvider(Protocol):
 
 
 @runtime_checkable
+class Immediate(Protocol):
+    """Has what it gives in memory. Of ours only: a plug-in is asked where it can be left alone when it hangs."""
+
+    def resolve_now(self, request: Request) -> Answer:
+        """As `resolve`, which is not asked then."""
+        ...
+
+
+@runtime_checkable
 class Downscoping(Protocol):
     """Can make less of what it gave. One without this is never asked, and whoever wants less of it is refused."""
 

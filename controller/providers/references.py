@@ -34,10 +34,20 @@ class Variables:
 
     async def resolve(self, request: Request) -> Answer:
         """Source: `IdentityProvider.resolve`."""
-        return await gathered(request, self._keys, self._read)
+        return self.resolve_now(request)
 
-    async def _read(self, name: str) -> Secret | Refused | Unavailable:
-        return self._surroundings.variable(name)
+    def resolve_now(self, request: Request) -> Answer:
+        """Source: `Immediate.resolve_now`."""
+        refusal = unknown(request, self._keys)
+        if refusal is not None:
+            return refusal
+        found = {}
+        for key in request.keys or self._keys:
+            value = self._surroundings.variable(self._keys[key])
+            if not isinstance(value, Secret):
+                return value
+            found[key] = value
+        return Session(credentials=found)
 
 
 class Files:
