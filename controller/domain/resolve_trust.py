@@ -112,8 +112,8 @@ def _box(source: Source) -> trust.Box:
     return trust.Box(
         enforcement=trust.Enforcement(source.get("enforcement", trust.Enforcement.Block)),
         profile=trust.Profile(source.get("profile", trust.Profile.Nothing)),
-        read=tuple(paths.get("read", ())) if paths else None,
-        write=tuple(paths.get("write", ())) if paths else None,
+        read=tuple(paths.get("read", ())) if paths is not None else None,
+        write=tuple(paths.get("write", ())) if paths is not None else None,
         network=trust.NetworkMode(network.get("mode", trust.NetworkMode.Unrestricted)),
         hosts=tuple(network.get("hosts", ())),
     )

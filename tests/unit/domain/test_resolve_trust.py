@@ -20,6 +20,14 @@ def test_a_policy_may_ask_others_alone() -> None:
     assert resolve_trust.authorization({"subjectAccessReview": {"verb": "run"}}).access == AccessReview("run")
 
 
+def test_paths_of_a_box_without_a_list_are_none_at_all() -> None:
+    """Only where nothing is said of paths has the profile its way."""
+    empty = resolve_trust.contract({"box": {"paths": {}}}).box
+    assert (empty.read, empty.write) == ((), ())
+    silent = resolve_trust.contract({"box": {}}).box
+    assert (silent.read, silent.write) == (None, None)
+
+
 def test_what_is_not_said_of_a_decision_point_is_what_the_schema_says() -> None:
     """A default lives in both places, and an API server writes it out."""
     plain: dict[str, Any] = {"url": "https://a.example/"}
