@@ -27,7 +27,7 @@ from controller.store.store import Store
 
 _log = logging.getLogger(__name__)
 _LONGEST_SLEEP_S = 60.0
-_SHORTEST_SLEEP_S = 0.05  # a busy dispatcher wakes us each turn; what it records meanwhile is signed together
+_SHORTEST_SLEEP_S = 0.5  # a busy dispatcher wakes us each turn; what it records meanwhile is signed together
 
 
 class Keys(Protocol):
@@ -142,7 +142,11 @@ class EvidenceLoop:
         try:
             async with asyncio.timeout(self._settings.patience.total_seconds()):
                 key = signing_key(await self._keys.key(signer.ref, signer.namespace))
-            while waiting := await self._store.read(lambda tx: evidence.unsigned(tx, signer, self._settings.batch)):
+            full = True
+            # What comes while the last few are signed has woken us, and is signed with what follows it.
+            while full:
+                waiting = await self._store.read(lambda tx: evidence.unsigned(tx, signer, self._settings.batch))
+                full = len(waiting) == self._settings.batch
                 self._refuse_again(waiting)
                 signed = await asyncio.to_thread(_signatures, key, waiting)
                 await self._store.write(lambda tx, signed=signed: evidence.sign(tx, signed, self._clock.now()))  # type: ignore[misc]
