@@ -67,9 +67,11 @@ class Caller:
 
     async def resolve(self, request: Request) -> Session | Refused | Unavailable:
         """An accepted session. See `IdentityProvider.resolve` and `accepting.accept`."""
-        if self._immediate is not None:
-            return await self._judged(self._immediate.resolve_now(request), lambda made: self._accepted(request, made))
-        answer = await self._ask(lambda: self._provider.resolve(request))
+        immediate = self._immediate
+        if immediate is None:
+            answer = await self._ask(lambda: self._provider.resolve(request))
+        else:
+            answer = _at_once(lambda: immediate.resolve_now(request))
         return await self._judged(answer, lambda made: self._accepted(request, made))
 
     async def downscope(self, request: Request, session: Session) -> Session | Refused | Unavailable:
@@ -233,7 +235,19 @@ async def _quietly(call: Callable[[], Coroutine[Any, Any, object]]) -> object:
     try:
         return await call()
     except Exception as error:  # noqa: BLE001 - whatever a plug-in raises
-        return Unavailable(f"{type(error).__name__}: {_text(error)}")
+        return _outage(error)
+
+
+def _at_once(call: Callable[[], object]) -> object:
+    """The same, of what does not wait."""
+    try:
+        return call()
+    except Exception as error:  # noqa: BLE001 - as above
+        return _outage(error)
+
+
+def _outage(error: Exception) -> Unavailable:
+    return Unavailable(f"{type(error).__name__}: {_text(error)}")
 
 
 def _text(error: Exception) -> str:
