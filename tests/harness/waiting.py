@@ -14,7 +14,7 @@ def wait_for(
     condition: Callable[[], Seen | Literal[False] | None],
     what: str = "the condition",
     *,
-    deadline: float = 60.0,
+    deadline: float = 120.0,
     context: Callable[[], str] = str,
 ) -> Seen:
     """Give the first truthy value of `condition`.

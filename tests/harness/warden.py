@@ -27,7 +27,7 @@ from tests.harness.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "controller.cli.main")
-DEADLINE = 60.0
+DEADLINE = 120.0  # Kubernetes may be built beside the tests
 
 Seen = TypeVar("Seen")
 
