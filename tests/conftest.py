@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,6 +21,12 @@ settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("ours")
 # `--hypothesis-profile=quick`: what the tests on the other interpreters use, where it is the interpreter that is tested.
 settings.register_profile("quick", settings.get_profile("ours"), max_examples=5)
+
+
+def pytest_configure() -> None:
+    """Who is asked to end does so as after Ctrl-C, so that nodes and servers are ended as well."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

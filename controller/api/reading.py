@@ -1,6 +1,7 @@
 """Views and run logs over HTTP: what can be looked at without changing anything.
 
-The control server's routes and the history server both answer with it. Invariant: it reads, whoever asks; who may ask is the caller's business.
+The control server's routes and the history server both answer with it. Invariant: nothing of the installation changes, whoever asks; who may ask is the caller's business. A
+trust check has others outside asked: a provider may grant something for it, which nobody is given and which is taken back.
 """
 
 import asyncio

@@ -242,7 +242,7 @@ def _at_once(call: Callable[[], object]) -> object:
     """The same, of what does not wait."""
     try:
         return call()
-    except Exception as error:  # noqa: BLE001 - as above
+    except Exception as error:  # noqa: BLE001 - also a defect of ours is an outage of the provider, not of whoever asks
         return _outage(error)
 
 
