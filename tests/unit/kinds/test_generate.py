@@ -19,7 +19,7 @@ from tests.harness.manifests import job
 
 ROOT = Path(__file__).parents[3]
 FILES = generate.files()
-CRDS = {path: yaml.safe_load(text) for path, text in FILES.items() if path.startswith("crds/")}
+CRDS = {path: yaml.load(text, Loader=yaml.CSafeLoader) for path, text in FILES.items() if path.startswith("crds/")}
 SCHEMAS = {path: json.loads(text) for path, text in FILES.items() if path.startswith("schemas/")}
 CAMEL_CASE = re.compile(r"[a-z][A-Za-z]*")
 BOOLEAN_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false"}
