@@ -9,10 +9,13 @@ import tempfile
 import time
 from pathlib import Path
 
+import yaml
+
 from tests.harness.controlplane import tools
 from tests.harness.node import Node, image, missing, stop
 from tests.harness.warden import ROOT
 
+VERSION = yaml.safe_load((ROOT / "charts/jobwarden/Chart.yaml").read_text(encoding="utf-8"))["appVersion"]
 FOLDER = Path(tempfile.gettempdir()) / "jobwarden-cluster"
 _INSTALL_SECONDS = 180
 
@@ -33,9 +36,11 @@ def up() -> int:
     if not node.is_running():
         stop(FOLDER)
         node.start()
-        node.volume("jobwarden")
+        # The second one is for whoever installs the chart once more by hand.
+        for name in ("jobwarden", "spare"):
+            node.volume(name)
     tag = archive.name.removeprefix("jobwarden-").removesuffix(".oci.tar")
-    node.load(archive, f"jobwarden:{tag}")
+    node.load(archive, f"jobwarden:{tag}", f"jobwarden:{VERSION}")
     _say("helm upgrade --install jobwarden charts/jobwarden --namespace jobwarden --create-namespace")
     done = node.helm(
         *("upgrade", "--install", "jobwarden", str(ROOT / "charts/jobwarden")),
@@ -71,6 +76,8 @@ The cluster is this shell's with
 
 Images are not fetched: load your own with
   ctr --address {FOLDER / "containerd.sock"} --namespace k8s.io images import ARCHIVE
+To install it yourself, as in any cluster (the image is there):
+  helm uninstall jobwarden -n jobwarden && helm install jobwarden charts/jobwarden
 `make cluster` again brings the controller up to date with the sources; `make cluster-down` ends it."""
 
 
