@@ -98,8 +98,8 @@ def verify(what: str, key_files: Sequence[Path], against: Path | None, output: s
     "--output",
     "target",
     metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Where to write it, as a whole or not at all (default: standard output).",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    help="Where to write it, as a whole or not at all (default: -, the standard output).",
 )
 @place_options
 def export(job: str, target: Path | None) -> None:
@@ -107,7 +107,7 @@ def export(job: str, target: Path | None) -> None:
     from controller.evidence import bundle  # noqa: PLC0415 - as above
 
     envelopes = _Pages(current(), job).envelopes()
-    if target is None:
+    if target is None or str(target) == "-":
         for one in envelopes:
             sys.stdout.write(bundle.line(one))
         return

@@ -113,6 +113,7 @@ def test_an_export_is_verified_without_a_controller_or_a_database(filled: Place)
     assert exported.stderr == "nightly.intoto.jsonl: 4 envelopes\n"
     data = (filled.folder / "nightly.intoto.jsonl").read_text()
     assert filled.run("evidence", "export", "--job", "nightly").stdout == data
+    assert filled.run("evidence", "export", "--job", "nightly", "-o", "-").stdout == data
     assert all(set(json.loads(line)) == {"payload", "payloadType", "signatures"} for line in data.splitlines())
     with tempfile.TemporaryDirectory() as elsewhere:
         copy, key = Path(elsewhere) / "copy.jsonl", Path(elsewhere) / "key.pem"
