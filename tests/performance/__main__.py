@@ -4,6 +4,7 @@ Ends with 1 when a benchmark could not do its work; a gate that is missed is pri
 """
 
 import argparse
+import os
 import re
 import signal
 import sys
@@ -27,6 +28,8 @@ def main() -> int:
     asked = _arguments()
     # Being ended by TERM (a timeout, a service manager) must not leave servers and controllers behind either.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Both sides find their modules compiled, as what was installed is, whatever the environment says.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     progress = Progress()
     surroundings = report.machine()
     outcomes: list[Outcome] = []
