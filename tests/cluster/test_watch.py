@@ -14,7 +14,8 @@ from tests.cluster.test_faults import last_run, ready
 from tests.cluster.test_requests import finished, request
 from tests.harness import Warden, bare, once, wait_for
 from tests.harness.apiproxy import ApiProxy, answer
-from tests.harness.controlplane import ControlPlane, _free_port
+from tests.harness.controlplane import ControlPlane
+from tests.harness.ports import free_port
 from tests.harness.warden import ROOT
 
 
@@ -45,7 +46,7 @@ def probe(url: str) -> tuple[int, str]:
 @pytest.mark.slow
 def test_a_deaf_watch_is_not_alive(plane: ControlPlane, proxy: ApiProxy, warden: Warden) -> None:
     """Connections stay open and say nothing while the API server answers: the probe says so, and stops to once they speak again."""
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     # Statuses are written all the time, of which a watch would have to tell.
     plane.apply(bare("ticks", schedule={"every": "5s"}, shell={"script": "true"})).ok()
     warden.start(*watch("default"), "--metrics-addr", address)

@@ -10,7 +10,6 @@ import json
 import os
 import random
 import secrets
-import socket
 import sys
 import tempfile
 import time
@@ -27,6 +26,7 @@ from tests.e2e.canaries import Canaries, folders_left
 from tests.e2e.test_kill_at_instants import DIED, run_with_trap
 from tests.harness import Warden, job, once
 from tests.harness.manifests import API_VERSION, Document, document
+from tests.harness.ports import free_port
 
 KILLS = int(50 * float(os.environ.get("JOBWARDEN_TEST_KILLS", "1")))
 SEED = int(os.environ.get("JOBWARDEN_TEST_SEED", str(random.SystemRandom().randrange(10**6))))
@@ -220,13 +220,6 @@ def fetched(port: int, path: str, headers: dict[str, str] | None = None) -> byte
     with urllib.request.urlopen(request, timeout=30) as answer:
         response: http.client.HTTPResponse = answer
         return response.read()
-
-
-def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """What the real command tells a scraper: counted while it works, asked of the store where only the store knows."""
 
-import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -10,13 +9,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.harness import Warden
 from tests.harness.manifests import job, once, pool
+from tests.harness.ports import free_port
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def test_a_scrape_tells_jobs_queue_runs_and_store(make_warden: Callable[..., Warden], database: str | None):
     warden = make_warden(database=database)
-    port = _free_port()
+    port = free_port()
     slots = {"pools": [{"name": "line"}]}
     warden.write("pool", pool("line", 1))
     warden.write("jobs", once("first", "sleep 60", concurrency=slots), once("quick"), job("idle"))
@@ -45,7 +45,7 @@ def test_a_scrape_tells_jobs_queue_runs_and_store(make_warden: Callable[..., War
 
 def test_probes_tell_when_the_database_is_gone(make_warden: Callable[..., Warden], tmp_path: Path):
     warden = make_warden(database=f"sqlite:///{tmp_path}/state.db")
-    port = _free_port()
+    port = free_port()
     warden.start("--metrics-addr", f"127.0.0.1:{port}")
     assert _status(port, "healthz") == 200
     warden.wait_for(lambda: _status(port, "readyz") == 200, "readiness")
@@ -71,9 +71,3 @@ def _status(port: int, probe: str) -> int:
     except urllib.error.HTTPError as error:
         error.close()
         return error.code
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

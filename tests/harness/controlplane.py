@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import urllib.request
 import uuid
@@ -22,6 +21,7 @@ from typing import Any, Self
 
 import yaml
 
+from tests.harness.ports import free_port, is_free
 from tests.harness.waiting import wait_for
 from tests.harness.warden import ROOT, Result
 
@@ -180,8 +180,7 @@ class ControlPlane:
     def start_api(self) -> None:
         """Start it again, at the same address."""
         ports = self._ports()
-        # Somebody's connection may have got the port meanwhile.
-        wait_for(lambda: _is_free(ports["api"]), "the port to be free")
+        wait_for(lambda: is_free(ports["api"]), "the port to be free")
         ports["api_pid"] = self._start_api(ports)
         self._known.write_text(json.dumps(ports), encoding="utf-8")
         self._wait_ready()
@@ -222,7 +221,7 @@ class ControlPlane:
             self.apply(*self._documents).ok()
 
     def _allot(self) -> dict[str, int]:
-        return {"etcd": _free_port(), "peer": _free_port(), "api": _free_port()}
+        return {"etcd": free_port(), "peer": free_port(), "api": free_port()}
 
     def install_definitions(self) -> None:
         """What a user does first."""
@@ -315,22 +314,6 @@ class ControlPlane:
 
     def _ports(self) -> dict[str, int]:
         return dict(json.loads(self._known.read_text(encoding="utf-8")))
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            tried.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
 
 
 def _lives(pid: int) -> bool:

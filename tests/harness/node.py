@@ -18,7 +18,8 @@ from typing import Any
 
 import yaml
 
-from tests.harness.controlplane import ControlPlane, _free_port, _lives
+from tests.harness.controlplane import ControlPlane, _lives
+from tests.harness.ports import free_port
 from tests.harness.waiting import wait_for
 from tests.harness.warden import ROOT
 
@@ -103,7 +104,7 @@ class Node(ControlPlane):
 
     def open(self, target: str) -> str:
         """Let Pods reach an address (HOST:PORT, or a unix socket's path) of this machine; gives the HOST:PORT that they connect to."""
-        port = _free_port()
+        port = free_port()
         self._tunnel(f"{ADDRESS}:{port}@{self._net}", target)
         return f"{ADDRESS}:{port}"
 
@@ -148,7 +149,7 @@ class Node(ControlPlane):
             raise
 
     def _allot(self) -> dict[str, int]:
-        door = _free_port()
+        door = free_port()
         self._tunnel(f"127.0.0.1:{door}", f"127.0.0.1:{_API_PORT}@{self._net}")
         return {"etcd": 2379, "peer": 2380, "api": _API_PORT, "door": door}
 
