@@ -39,6 +39,9 @@ VERBS = {
     "reconcile": Verb("controller.cli.act", "reconcile", "Read a source again now."),
     "evidence": Verb("controller.cli.evidence", "evidence", "Show, verify or export what is on record about runs."),
     "import": Verb("controller.cli.importing", "import_", "Turn CronJobs of Kubernetes into manifests."),
+    "egress-proxy": Verb(
+        "controller.cli.egress_proxy", "egress_proxy", "Let Pods out to the hosts of their contract, and nowhere else."
+    ),
     "db": Verb("controller.cli.db", "db", "Upgrade, back up, restore or check the database."),
     "schema": Verb("controller.cli.schema", "schema", "Write the schemas of the resources."),
     "completion": Verb("controller.cli.completion", "completion", "Print a completion script for a shell."),
