@@ -12,9 +12,11 @@ from controller.base.clock import Clock
 from controller.base.metrics import Metrics
 from controller.base.tasks import Supervisor
 from controller.domain.story import StoryEvent
+from controller.kinds.configuration import EgressProxy
 from controller.kubernetes.access import AccessReviews
 from controller.kubernetes.connection import connect
 from controller.kubernetes.desk import Desk
+from controller.kubernetes.egress import WayOut
 from controller.kubernetes.election import Election, Leases
 from controller.kubernetes.events import Recorder
 from controller.kubernetes.executor import KubernetesExecutor
@@ -45,10 +47,14 @@ def source_of(name: str, options: KubernetesOptions) -> KubernetesSource:
 
 
 def pods_of(
-    options: KubernetesOptions, clock: Clock, owner_of: Callable[[str, str], Owner | None]
+    options: KubernetesOptions,
+    clock: Clock,
+    owner_of: Callable[[str, str], Owner | None],
+    proxy: EgressProxy | None,
 ) -> KubernetesExecutor:
-    """The executor whose runs are Pods. Errors: InvalidInput where no API server can be found."""
-    return KubernetesExecutor(Workloads(connect(options.context).http(), options.namespaces), clock, owner_of)
+    """The executor whose runs are Pods. Errors: InvalidInput where no API server can be found, or the key of the egress proxy cannot be used."""
+    way_out = WayOut(proxy) if proxy is not None else None
+    return KubernetesExecutor(Workloads(connect(options.context).http(), options.namespaces), clock, owner_of, way_out)
 
 
 class Cluster:

@@ -203,7 +203,7 @@ class _Controller:
             return local
         from controller.app.cluster import pods_of  # noqa: PLC0415 - see settings
 
-        self._pods = pods_of(self._plan.kubernetes, self._clock, self._owner_of)
+        self._pods = pods_of(self._plan.kubernetes, self._clock, self._owner_of, self._plan.egress_proxy)
         return Executors(local, self._pods)
 
     def _owner_of(self, namespace: str, job: str) -> Any:
@@ -242,7 +242,8 @@ class _Controller:
         """Of this host, if anything is run on it; and of the cluster, by the operator's word."""
         defaults = self._plan.defaults
         here = abilities.of_this_host() if ExecutorKind.Local in defaults.executors else Abilities()
-        return msgspec.structs.replace(here, network_policies=defaults.network_policies)
+        vouched = {"network_policies": defaults.network_policies, "egress_proxy": defaults.egress_proxy}
+        return msgspec.structs.replace(here, **vouched)
 
     def _make_status(self) -> StatusLoop:
         files = (

@@ -16,7 +16,7 @@ from controller.base.references import Allowed
 from controller.domain.job import ExecutorKind
 from controller.domain.resolve import Defaults, PodsAllow
 from controller.kinds import configuration
-from controller.kinds.configuration import Configuration, KubernetesSource
+from controller.kinds.configuration import Configuration, EgressProxy, KubernetesSource
 from controller.sources.directory import Directory
 from controller.sources.git import GitRevision, GitSource
 from controller.sources.snapshot import Source
@@ -35,6 +35,7 @@ class Plan(msgspec.Struct, frozen=True):
     allowed: Allowed
     defaults: Defaults
     kubernetes: KubernetesOptions  # for the source in a cluster, and for Pods
+    egress_proxy: EgressProxy | None  # for Pods; its key by the full path
     sources: tuple[Source, ...]
     folders: tuple[Path, ...]
 
@@ -58,9 +59,15 @@ def read(options: RunOptions) -> Plan:
         allowed=Allowed(config.settings.allow_env, tuple(base / folder for folder in config.settings.allow_files)),
         defaults=_defaults(options, config, kubernetes),
         kubernetes=kubernetes or KubernetesOptions(context=options.context),
+        egress_proxy=_egress_proxy(config, base),
         sources=sources,
         folders=tuple(Path(source.location) for source in sources if isinstance(source, Directory)),
     )
+
+
+def _egress_proxy(config: Configuration, base: Path) -> EgressProxy | None:
+    proxy = config.settings.pods.egress_proxy
+    return msgspec.structs.replace(proxy, key_file=str(base / proxy.key_file)) if proxy is not None else None
 
 
 def _cluster_of(config: Configuration) -> KubernetesOptions | None:
@@ -89,6 +96,7 @@ def _defaults(options: RunOptions, config: Configuration, kubernetes: Kubernetes
         image=options.image or config.settings.image,
         pod_namespaces=kubernetes.namespaces if kubernetes is not None else (),
         network_policies=config.settings.pods.network_policies_enforced,
+        egress_proxy=config.settings.pods.egress_proxy is not None,
         pods=PodsAllow(
             privileged=allow.privileged,
             host_namespaces=allow.host_namespaces,

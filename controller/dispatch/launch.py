@@ -14,11 +14,11 @@ from controller.base import paths
 from controller.base.masked_stream import Needles
 from controller.base.references import Allowed, Unreadable
 from controller.domain import pods
-from controller.domain.abilities import Abilities, confines, shuts
+from controller.domain.abilities import Abilities, confines, reach, shuts
 from controller.domain.job import EnvVar, ExecTarget, ExecutorKind, JobSpec, PodTarget, ShellTarget
 from controller.domain.records import Ending, Output, Run
 from controller.domain.resolve import Defaults
-from controller.domain.trust import Contract, Enforcement, Profile
+from controller.domain.trust import Contract, Enforcement, NetworkMode, Profile
 from controller.executors import box, credentials, environment, values
 from controller.executors.credentials import Arranged, Given, Refused, Token
 from controller.executors.private_files import NoPlace, PrivateFiles
@@ -110,7 +110,9 @@ class Launcher:
             pod_box = self._pod_box(contract, spec)
             if isinstance(pod_box, str):
                 return pod_box
-            return structs.replace(request, pod=structs.replace(request.pod, box=pod_box))
+            # What it shows to the egress proxy is made with its Job, and has to be masked as well.
+            needles = request.needles or (Needles({}) if pod_box.hosts else None)
+            return structs.replace(request, needles=needles, pod=structs.replace(request.pod, box=pod_box))
         output = str(request.output_path) if request.output_path is not None else None
         private = request.env.get(credentials.DIRECTORY_VARIABLE) if request.files else None
         place = box.Place(request.env, request.cwd, output, folders=(private,) if private is not None else ())
@@ -119,14 +121,15 @@ class Launcher:
 
     def _pod_box(self, contract: Contract, spec: JobSpec) -> PodBox | str:
         """What the gates have said, once more: another replica with other settings may have opened the run."""
-        vouched = self._settings.network_policies
-        lacking = gaps(contract, spec, Abilities(network_policies=vouched))
+        vouched, proxied = self._settings.network_policies, self._settings.egress_proxy
+        lacking = gaps(contract, spec, Abilities(network_policies=vouched, egress_proxy=proxied))
         insists = contract.box.enforcement is Enforcement.Block
         if lacking and insists:
             return "; ".join(lacking)
         return PodBox(
             confined=contract.box.profile is not Profile.Nothing,
             shut=shuts(contract.box) and vouched,
+            hosts=contract.box.hosts if vouched and proxied and reach(contract.box) is NetworkMode.Restricted else (),
             insists=insists,
             note="; ".join(f"not enforced: {one}" for one in lacking) or None,
         )

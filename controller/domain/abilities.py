@@ -34,6 +34,7 @@ class Abilities(msgspec.Struct, frozen=True):
     bubblewrap: str = ""  # the program that was tried, by its full path; "" where there is none
     version: str = ""  # what it says of itself, for people
     network_policies: bool = False  # whoever runs the controller vouches that the cluster of its Pods enforces them
+    egress_proxy: bool = False  # and that Pods have a proxy there, which knows names of hosts
 
 
 def reach(box: Box) -> NetworkMode:

@@ -12,7 +12,7 @@ from controller.domain.trust import Box, Contract, Decision, Enforcement, Networ
 GATE = "Box"
 
 _MOST_NAMED = 8
-_VOUCHED = Abilities(network_policies=True)
+_VOUCHED = Abilities(network_policies=True, egress_proxy=True)
 
 
 def enforced(contract: Contract, spec: JobSpec, abilities: Abilities | None) -> Outcome:
@@ -23,7 +23,7 @@ def enforced(contract: Contract, spec: JobSpec, abilities: Abilities | None) -> 
     if found:
         decision = Decision.Deny if contract.box.enforcement is Enforcement.Block else Decision.Warn
         return Outcome(GATE, decision, Reason.BoxNotEnforceable, "; ".join(found))
-    if abilities is None and shuts(contract.box):
+    if abilities is None and reach(contract.box) is not NetworkMode.Unrestricted:
         return Outcome(GATE, Decision.Permit, Reason.BoxNotTried, Reason.BoxNotTried.sentence)
     return Outcome(GATE, Decision.Permit, Reason.BoxEnforced, _words(contract.box))
 
@@ -40,7 +40,7 @@ def _words(box: Box) -> str:
 def gaps(contract: Contract, spec: JobSpec, abilities: Abilities) -> tuple[str, ...]:
     """One sentence for each thing that cannot be enforced, with what to do; empty: everything can. Pure.
 
-    `abilities` are those of the host of the process that asks, of which a Pod needs nothing but the operator's word on the cluster's network.
+    `abilities` are those of the host of the process that asks, of which a Pod needs nothing but the operator's word on the cluster's network and its proxy.
     """
     return tuple(_gaps(contract.box, spec, abilities))
 
@@ -67,28 +67,28 @@ _WANTED = {
 
 
 def _pod_gaps(box: Box, spec: JobSpec, abilities: Abilities) -> Iterator[str]:
-    """Source: `kubernetes.podspec`, which fills in what the profile asks of a Pod, and `kubernetes.fence`, which shuts its network."""
+    """Source: `kubernetes.podspec`, which fills in what the profile asks of a Pod, and `kubernetes.fence`, which limits its network."""
     if box.read is not None or box.write is not None:
         yield "the paths of the box cannot be enforced in a Pod: mount what it needs, or run the job with the executor Local"
     template = spec.target.template if isinstance(spec.target, PodTarget) else {"spec": {}}
     if box.profile is not Profile.Nothing and (against := objections(template)):
         yield f"the box profile {box.profile} cannot be kept by a Pod that asks for more: take {_named(against)} out of the template"
-    if shuts(box):
-        yield from _shut_gaps(box, template, abilities)
-    elif reach(box) is not NetworkMode.Unrestricted:
-        yield (
-            "the list of network hosts of the box cannot be enforced in a Pod: a NetworkPolicy knows addresses and no names, and Pods have no proxy for names "
-            "yet; ask for no network at all, or run the job with the executor Local"
-        )
+    if reach(box) is not NetworkMode.Unrestricted:
+        yield from _network_gaps(box, template, abilities)
 
 
-def _shut_gaps(box: Box, template: Mapping[str, Any], abilities: Abilities) -> Iterator[str]:
+def _network_gaps(box: Box, template: Mapping[str, Any], abilities: Abilities) -> Iterator[str]:
     if not abilities.network_policies:
         yield (
             "the network limit of the box cannot be enforced in a Pod: nobody vouches that the network plug-in (CNI) of the cluster enforces NetworkPolicies; "
             "where it does, set settings.pods.networkPoliciesEnforced of the controller, or run the job with the executor Local"
         )
-    elif box.profile is Profile.Nothing and (around := ways_round(template)):
+    if not shuts(box) and not abilities.egress_proxy:
+        yield (
+            "the list of network hosts of the box cannot be enforced in a Pod: a NetworkPolicy knows addresses and no names, and the controller knows of no egress proxy; "
+            "set settings.pods.egressProxy of the controller (the chart's pods.egressProxy.enabled), ask for no network at all, or run the job with the executor Local"
+        )
+    if abilities.network_policies and box.profile is Profile.Nothing and (around := ways_round(template)):
         yield f"the network limit of the box cannot be enforced in a Pod that reaches its node: take {_named(around)} out of the template, or run the job with the executor Local"
 
 

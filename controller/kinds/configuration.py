@@ -4,6 +4,7 @@ The composition root asks and gets either everything or the errors. Paths are as
 Invariant: a record's default is the schema's; a test holds them equal.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -100,11 +101,22 @@ class PodsAllow(_Record, frozen=True):
     service_accounts: frozenset[str] = frozenset()
 
 
+class EgressProxy(_Record, frozen=True, kw_only=True):
+    """`jobwarden egress-proxy`, as the controller and the Pods of jobs find it; `key_file` as written."""
+
+    host: str
+    port: int = 3128
+    namespace: str
+    pod_labels: Mapping[str, str]
+    key_file: str
+
+
 class Pods(_Record, frozen=True):
     """The Pods of jobs."""
 
     allow: PodsAllow = PodsAllow()
     network_policies_enforced: bool = False
+    egress_proxy: EgressProxy | None = None
 
 
 class Settings(_Record, frozen=True):

@@ -242,6 +242,7 @@ _BOUNDS = {
     "maxLength": "must have at most {} characters",
     "minItems": "must have at least {} items",
     "maxItems": "must have at most {} items",
+    "minProperties": "must have at least {} entries",
     "maxProperties": "must have at most {} entries",
 }
 
@@ -252,7 +253,7 @@ def _out_of_range(path: Sequence[str | int], pointer: str, error: Any) -> Findin
     if "propertyNames" in error.absolute_schema_path:
         return Finding(pointer, Reason.OutOfRange, f"the key {shown(value)} {says}")
     what = "the item" if not path or isinstance(path[-1], int) else path[-1]
-    if error.validator in ("minLength", "minItems") and not value:
+    if error.validator in ("minLength", "minItems", "minProperties") and not value:
         return Finding(pointer, Reason.OutOfRange, f"{what} must not be empty")
     has = value if isinstance(value, int | float) else len(value)
     return Finding(pointer, Reason.OutOfRange, f"{what} {says}, not {has}")

@@ -12,6 +12,7 @@ from controller.base.clock import Clock
 from controller.executors.protocol import Execution, ExecutionRequest, OnEnd
 from controller.executors.runlog import LogWriter
 from controller.kubernetes import podspec
+from controller.kubernetes.egress import WayOut
 from controller.kubernetes.podhistory import History
 from controller.kubernetes.podrun import Facilities, PodExecution
 from controller.kubernetes.podspec import Owner
@@ -25,12 +26,18 @@ Object = Mapping[str, Any]
 class KubernetesExecutor:
     """Runs requests as Jobs. Everything is for the event loop's thread; `run` is for the supervisor."""
 
-    def __init__(self, workloads: Workloads, clock: Clock, owner_of: Callable[[str, str], Owner | None]) -> None:
-        """`owner_of` gives the ScheduledJob object of (namespace, job); None where it came from a file."""
+    def __init__(
+        self,
+        workloads: Workloads,
+        clock: Clock,
+        owner_of: Callable[[str, str], Owner | None],
+        way_out: WayOut | None = None,
+    ) -> None:
+        """`owner_of` gives the ScheduledJob object of (namespace, job); None where it came from a file. Without a `way_out` no Pod reaches listed hosts."""
         self.examine = Trial(workloads).examine
         self._logs = LogWriter(asyncio.get_running_loop())
         self._history = History(workloads)
-        self._facilities = Facilities(workloads, clock, self._logs, owner_of, self._history, self._listed)
+        self._facilities = Facilities(workloads, clock, self._logs, owner_of, self._history, self._listed, way_out)
         self._running: dict[tuple[str, str], PodExecution] = {}
         self._watchers = [
             watcher

@@ -1,8 +1,8 @@
-"""The fence round Pods that must not have a network: one NetworkPolicy in each namespace, made when the first of them is about to start there.
+"""The fences round Pods whose network is limited: a NetworkPolicy in each namespace for those that have none, and one for those that may talk to the egress proxy alone.
 
-`podrun` puts it up before it makes a Job. It stays: a policy that is made with its Pod may be noticed after the Pod has begun, one that has been there protects every Pod from
-its first moment. Policies add up, and any other one may let through what this one does not; so whoever starts a Pod looks at all of them.
-Invariant: a Pod that is behind the fence is started only where the policy is as it was made, has been there for a while, and no other one opens anything for that Pod.
+`podrun` puts a fence up before it makes the first Job that needs it. It stays: a policy that is made with its Pod may be noticed after the Pod has begun, one that has been there
+protects every Pod from its first moment. Policies add up, and any other one may let through what this one does not; so whoever starts a Pod looks at all of them.
+Invariant: a Pod that is behind a fence is started only where the policy is as it was made, has been there for a while, and no other one opens anything for that Pod.
 Source: https://kubernetes.io/docs/concepts/services-networking/network-policies/ ("Pod lifecycle", "NetworkPolicy is additive")
 """
 
@@ -10,61 +10,88 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from controller.domain.resolve_trust import selector
+from controller.kubernetes.egress import WayOut
 from controller.kubernetes.objects import ApiFailed
-from controller.kubernetes.podspec import MANAGED_BY, NETWORK_LABEL, NO_NETWORK
+from controller.kubernetes.podspec import MANAGED_BY, NETWORK_LABEL, NO_NETWORK, PROXIED
 from controller.kubernetes.workloads import Workloads
 
 Object = Mapping[str, Any]
 
-NAME = "jobwarden-no-network"
 SETTLED = timedelta(seconds=10)
 """How long a network plug-in gets to notice it. Kubernetes says that it takes "some time", and nobody can be asked whether it is over."""
 _RIGHT = "give the controller the verbs list and create on networkpolicies (manifests/kubernetes/networkpolicies.yaml; the chart does with pods.networkPoliciesEnforced)"
-_SPEC = {"podSelector": {"matchLabels": {NETWORK_LABEL: NO_NETWORK}}, "policyTypes": ["Ingress", "Egress"]}
 
 
-async def put_up(workloads: Workloads, namespace: str, now: datetime) -> tuple[list[Object], timedelta]:
+class Fence(msgspec.Struct, frozen=True):
+    """A NetworkPolicy of ours: its name in each namespace, which Pods it is for, and what it says."""
+
+    name: str
+    label: str  # their value of `NETWORK_LABEL`
+    spec: Object
+
+
+def _fence(name: str, label: str, **rules: Any) -> Fence:
+    spec = {"podSelector": {"matchLabels": {NETWORK_LABEL: label}}, "policyTypes": ["Ingress", "Egress"], **rules}
+    return Fence(name, label, spec)
+
+
+SHUT = _fence("jobwarden-no-network", NO_NETWORK)
+"""Names no direction that is open."""
+
+
+def proxied(way_out: WayOut) -> Fence:
+    """Lets out to the egress proxy, and nobody in. Pure.
+
+    Name and label carry the mark of the proxy: a controller with another one, or the same with other settings, has a fence of its own, and none of them is a hole in another.
+    """
+    opened = {"to": [way_out.peer], "ports": [{"protocol": "TCP", "port": way_out.port}]}
+    return _fence(f"jobwarden-proxied-{way_out.mark}", f"{PROXIED}-{way_out.mark}", egress=[opened])
+
+
+async def put_up(workloads: Workloads, fence: Fence, namespace: str, now: datetime) -> tuple[list[Object], timedelta]:
     """All policies of the namespace, ours among them, and how long to wait until it can be relied on. Errors: ApiFailed, 403 with the right that is missing."""
     try:
-        return await _put_up(workloads, namespace, now)
+        return await _put_up(workloads, fence, namespace, now)
     except ApiFailed as error:
         if error.code != 403:
             raise
         raise ApiFailed(f"{error}; {_RIGHT}", error.code) from error
 
 
-async def _put_up(workloads: Workloads, namespace: str, now: datetime) -> tuple[list[Object], timedelta]:
+async def _put_up(workloads: Workloads, fence: Fence, namespace: str, now: datetime) -> tuple[list[Object], timedelta]:
     found = await workloads.network_policies(namespace)
-    there = _ours(found)
+    there = _ours(fence, found)
     if there is not None:
         return found, _remaining(there, now)
     try:
-        await workloads.create_network_policy(policy(namespace))
+        await workloads.create_network_policy(policy(fence, namespace))
     except ApiFailed as error:
         if error.code != 409:
             raise
     return await workloads.network_policies(namespace), SETTLED
 
 
-def policy(namespace: str) -> dict[str, Any]:
-    """The policy of a namespace: it names no direction that is open. Pure."""
+def policy(fence: Fence, namespace: str) -> dict[str, Any]:
+    """The policy of a namespace. Pure."""
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": {"name": NAME, "namespace": namespace, "labels": dict(MANAGED_BY)},
-        "spec": _SPEC,
+        "metadata": {"name": fence.name, "namespace": namespace, "labels": dict(MANAGED_BY)},
+        "spec": fence.spec,
     }
 
 
-def trouble(policies: Sequence[Object], namespace: str, labels: Mapping[str, str]) -> str | None:
-    """Why a Pod with these labels would have a network in spite of the fence, and what to do; None: it has none. Pure."""
-    there = _ours(policies)
+def trouble(fence: Fence, policies: Sequence[Object], namespace: str, labels: Mapping[str, str]) -> str | None:
+    """Why a Pod with these labels would have more of a network than the fence lets through, and what to do; None: it has not. Pure."""
+    there = _ours(fence, policies)
     if there is None:
-        return f"there is no NetworkPolicy {namespace}/{NAME}: somebody deletes it"
-    if there["spec"] != _SPEC:
-        return f"the NetworkPolicy {namespace}/{NAME} is not as it was made: delete it, and it is made again"
-    opening = [one["metadata"]["name"] for one in policies if _opens(one["spec"], labels)]
+        return f"there is no NetworkPolicy {namespace}/{fence.name}: somebody deletes it"
+    if there["spec"] != fence.spec:
+        return f"the NetworkPolicy {namespace}/{fence.name} is not as it was made: delete it, and it is made again"
+    opening = [one["metadata"]["name"] for one in policies if one is not there and _opens(one["spec"], labels)]
     if opening:
         return (
             f"its Pod would have a network, as NetworkPolicies add up: {', '.join(sorted(opening))} in the namespace {namespace} let something through for it; "
@@ -73,8 +100,8 @@ def trouble(policies: Sequence[Object], namespace: str, labels: Mapping[str, str
     return None
 
 
-def _ours(policies: Sequence[Object]) -> Object | None:
-    return next((one for one in policies if one["metadata"]["name"] == NAME), None)
+def _ours(fence: Fence, policies: Sequence[Object]) -> Object | None:
+    return next((one for one in policies if one["metadata"]["name"] == fence.name), None)
 
 
 def _remaining(there: Object, now: datetime) -> timedelta:

@@ -23,6 +23,8 @@ from controller.executors import outputs
 from controller.executors.protocol import ExecutionRequest, ExecutionResult, Handle, OnEnd, masked
 from controller.executors.runlog import LogWriter
 from controller.kubernetes import fence, podspec, podstate
+from controller.kubernetes.egress import WayOut
+from controller.kubernetes.fence import Fence
 from controller.kubernetes.objects import ApiFailed
 from controller.kubernetes.podhistory import History
 from controller.kubernetes.podlog import PodLog
@@ -54,6 +56,7 @@ class Facilities(msgspec.Struct, frozen=True):
     owner_of: Callable[[str, str], Owner | None]
     history: History
     listed: Callable[[], Awaitable[None]]
+    way_out: WayOut | None = None
 
 
 class _Over(Exception):
@@ -214,15 +217,18 @@ class PodExecution:
     async def _make(self) -> None:
         """Make the Job; one whose Pod needs a Secret is let go when that is there. Errors: _Over."""
         namespace, run = self.request.namespace, self.request.run
-        self._manifest = manifest = podspec.job(self.request, self._with.owner_of(namespace, self.request.job))
         deadline = self._time() + self._spec.start_timeout.total_seconds()
         try:
-            if self._box.shut:
-                await self._shut(manifest["spec"]["template"]["metadata"]["labels"], deadline)
+            request, around = await self._equipped(deadline), self._fence()
+            network = around.label if around is not None else None
+            owner = self._with.owner_of(namespace, request.job)
+            self._manifest = manifest = podspec.job(request, owner, network)
+            if around is not None:
+                await self._put_up(around, manifest["spec"]["template"]["metadata"]["labels"], deadline)
             made = await self._patiently(partial(self._create, manifest), deadline, stoppable=True)
             self._is(made)
             if manifest["spec"]["suspend"]:
-                secret = podspec.secret(self.request, made)
+                secret = podspec.secret(request, made)
                 await self._patiently(partial(self._create_secret, secret), deadline, stoppable=True)
                 await self._patiently(partial(self._workloads.resume, namespace, run), deadline, stoppable=True)
         except ApiFailed as error:
@@ -234,10 +240,33 @@ class PodExecution:
             raise _Over(start_error=f"its Job could not be made: {error}") from error
         self._let_go = True
 
-    async def _shut(self, labels: Mapping[str, str], deadline: float) -> None:
-        """Put up the fence that keeps the Pod from every network. Errors: _Over where it does not hold, or somebody wants the run to end; ApiFailed."""
+    async def _equipped(self, deadline: float) -> ExecutionRequest:
+        """The request with what its Pod shows to the egress proxy, if its box has hosts: good for as long as a Job may live that is let go in the last moment. Errors: ApiFailed."""
+        if not self._box.hosts:
+            return self.request
+        way_out = self._way_out()
+        left = timedelta(seconds=max(deadline - self._time(), 0.0))
+        expires = self._with.clock.now() + left + podspec.longest(self._spec)
+        found = await self._patiently(partial(asyncio.to_thread, way_out.look), deadline, stoppable=True)
+        return way_out.equip(self.request, found, expires)
+
+    def _way_out(self) -> WayOut:
+        """Errors: _Over; who has asked for it has other settings than we."""
+        if self._with.way_out is None:
+            raise _Over(
+                start_error="the controller knows of no egress proxy: set settings.pods.egressProxy of the controller"
+            )
+        return self._with.way_out
+
+    def _fence(self) -> Fence | None:
+        if self._box.shut:
+            return fence.SHUT
+        return fence.proxied(self._way_out()) if self._box.hosts else None
+
+    async def _put_up(self, around: Fence, labels: Mapping[str, str], deadline: float) -> None:
+        """Put up the fence that keeps the Pod from every network, or from all but the proxy's. Errors: _Over where it does not hold, or somebody wants the run to end; ApiFailed."""
         namespace = self.request.namespace
-        ask = partial(fence.put_up, self._workloads, namespace, self._with.clock.now())
+        ask = partial(fence.put_up, self._workloads, around, namespace, self._with.clock.now())
         policies, wait = await self._patiently(ask, deadline, stoppable=True)
         if wait:
             await self._pause(self._time() + wait.total_seconds(), stoppable=True)
@@ -245,7 +274,7 @@ class PodExecution:
             policies = await self._patiently(again, deadline, stoppable=True)
         if self._stop_reason is not None:
             raise _Over(cancelled=True)
-        why = fence.trouble(policies, namespace, labels)
+        why = fence.trouble(around, policies, namespace, labels)
         if why is not None and self._box.insists:
             raise _Over(start_error=why)
         if why is not None:
@@ -393,8 +422,7 @@ class PodExecution:
 
     def _life_s(self) -> float:
         """How long a Job lives at most, whoever looks after it: `activeDeadlineSeconds`."""
-        most = self._spec.start_timeout + self._spec.timeout + self._spec.termination_grace_period
-        return most.total_seconds() + _GONE_AFTER_S
+        return podspec.longest(self._spec).total_seconds() + _GONE_AFTER_S
 
     async def _check_lost(self) -> None:
         """Errors: _Over when nothing is left that could tell more, for as long as news may be late."""

@@ -9,6 +9,7 @@ import copy
 import math
 import uuid
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -28,7 +29,8 @@ TOMBSTONE = f"{GROUP}/tombstone"
 """Annotation of a Job that makes no Pod and only has the name: why."""
 NETWORK_LABEL = f"{GROUP}/network"
 """Label of a Pod whose network is limited; the policy in `fence` selects it."""
-NO_NETWORK = "None"
+NO_NETWORK, PROXIED = "None", "Proxied"
+"""Its values: nothing at all; the egress proxy alone, with the mark of that proxy behind it."""
 SELECTOR = "app.kubernetes.io/managed-by=jobwarden"
 
 Object = Mapping[str, Any]
@@ -67,14 +69,13 @@ def _mark(job: Object) -> str:
     return str((job.get("metadata", {}).get("annotations") or {}).get(MAKING, ""))
 
 
-def job(request: ExecutionRequest, owner: Owner | None) -> dict[str, Any]:
-    """The Job of a run; suspended where its Secret has still to be made. Pure but for the mark that no other one has.
+def job(request: ExecutionRequest, owner: Owner | None, network: str | None = None) -> dict[str, Any]:
+    """The Job of a run; suspended where its Secret has still to be made. `network`: the label by which a fence selects its Pod. Pure but for the mark that no other one has.
 
     Shape:  one Pod, never replaced: retries are ours. `activeDeadlineSeconds` only bounds what a controller that is gone cannot end.
     """
     pod = _pod_request(request)
     spec = pod.spec
-    deadline = spec.start_timeout + spec.timeout + spec.termination_grace_period
     made: dict[str, Any] = {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -91,18 +92,23 @@ def job(request: ExecutionRequest, owner: Owner | None) -> dict[str, Any]:
             "parallelism": 1,
             "podReplacementPolicy": "Failed",
             "suspend": hides(request),
-            "activeDeadlineSeconds": math.ceil(deadline.total_seconds()),
+            "activeDeadlineSeconds": math.ceil(longest(spec).total_seconds()),
             "ttlSecondsAfterFinished": math.ceil(spec.history.max_age.total_seconds()),
         },
     }
-    made["spec"]["template"] = _in_its_box(_template(request, pod, secret_name(made)), pod.box)
+    made["spec"]["template"] = _in_its_box(_template(request, pod, secret_name(made)), pod.box, network)
     return made
 
 
+def longest(spec: JobSpec) -> timedelta:
+    """How long a Job lives at most after it was let go, whoever looks after it. Pure."""
+    return spec.start_timeout + spec.timeout + spec.termination_grace_period
+
+
 def hides(request: ExecutionRequest) -> bool:
-    """Whether the run has a Secret. Pure."""
+    """Whether the run has a Secret; its way out, which is made late, goes there. Pure."""
     pod = _pod_request(request)
-    return bool(pod.secrets or pod.files)
+    return bool(pod.secrets or pod.files or pod.box.hosts)
 
 
 def is_made_of(there: Object, manifest: Object) -> bool:
@@ -194,11 +200,11 @@ def _owned(owner: Owner | None, spec: JobSpec) -> dict[str, Any]:
     return {"ownerReferences": [{**reference, "controller": True, "blockOwnerDeletion": False}]}
 
 
-def _in_its_box(template: dict[str, Any], box: PodBox) -> dict[str, Any]:
+def _in_its_box(template: dict[str, Any], box: PodBox, network: str | None) -> dict[str, Any]:
     """What the author has said is as it was: the gates have refused what the box does not allow, or told it where nobody insists."""
     made = podbox.confined(template) if box.confined else template
-    if box.shut:
-        made["metadata"]["labels"] |= {NETWORK_LABEL: NO_NETWORK}
+    if network is not None:
+        made["metadata"]["labels"] |= {NETWORK_LABEL: network}
     return made
 
 
@@ -289,7 +295,8 @@ def _command(request: ExecutionRequest, spec: JobSpec) -> dict[str, list[str]]:
 
 
 def _environment(pod: PodRequest, hidden: str) -> list[dict[str, Any]]:
-    references = (one for variable in pod.spec.env for one in _reference(variable))
+    ours = {*pod.values, *(pod.secrets or ())}
+    references = (one for variable in pod.spec.env if variable.name not in ours for one in _reference(variable))
     return [*references, *_hidden(pod, hidden), *_plain(pod.values)]
 
 

@@ -235,7 +235,7 @@ def with_a_network_plugin_that_is_vouched_for_the_boxed_job_runs(company: Compan
     cluster.kubectl("delete", "networkpolicy", "dns-for-all").ok()
     company.ask("vendor-tool")
     run, pod = company.begun("vendor-tool")
-    there = cluster.get("networkpolicy", fence.NAME, "default")
+    there = cluster.get("networkpolicy", fence.SHUT.name, "default")
     assert there["spec"]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
     assert (there["spec"]["policyTypes"], there["spec"].keys() & {"ingress", "egress"}) == (
         ["Ingress", "Egress"],

@@ -16,7 +16,7 @@ from controller.kinds.models.base import (
     exactly_one,
     list_of,
 )
-from controller.kinds.models.meta import TargetRef
+from controller.kinds.models.meta import LabelKey, LabelValue, TargetRef
 from controller.kinds.models.target import Image, ObjectName
 
 Path = Annotated[str, Field(min_length=1, max_length=4096)]
@@ -141,6 +141,26 @@ class PodsAllow(Model):
     )
 
 
+class EgressProxy(Model):
+    """`jobwarden egress-proxy`, as the controller and the Pods of jobs find it."""
+
+    host: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$")] = (
+        Field(
+            description="Name of its Service, as the controller resolves it (Pods whose network is limited resolve no names), or its address."
+        )
+    )
+    port: int = Field(3128, ge=1, le=65535, description="The port of its Service, and of its Pods.")
+    namespace: Name = Field(description="The namespace of its Pods.")
+    pod_labels: dict[LabelKey, LabelValue] = Field(
+        min_length=1,
+        max_length=16,
+        description="Labels of its Pods, which no other Pod of that namespace has: NetworkPolicies let runs talk to these.",
+    )
+    key_file: Path = Field(
+        description="What passes of runs are signed with, also known to the proxy: 32 characters or more. Of several lines the first signs."
+    )
+
+
 class Pods(Model):
     """The Pods of jobs."""
 
@@ -148,6 +168,10 @@ class Pods(Model):
     network_policies_enforced: bool = Field(
         default=False,
         description="The network plug-in (CNI) of the cluster enforces NetworkPolicies, which nobody can ask it: without this word a contract that limits the network of Pods is not enforced, but refused.",
+    )
+    egress_proxy: EgressProxy | None = Field(
+        None,
+        description="The proxy through which Pods reach the hosts that their contract lists. Default: none, and such contracts are refused for Pods.",
     )
 
 

@@ -100,6 +100,8 @@ def pod(spec: JobSpec) -> JobSpec:
 
 
 VOUCHED = Defaults(network_policies=True)
+PROXIED = Defaults(network_policies=True, egress_proxy=True)
+HOSTS = Box(network=NetworkMode.Restricted, hosts=("example.com",))
 
 
 @pytest.mark.parametrize(
@@ -109,14 +111,33 @@ VOUCHED = Defaults(network_policies=True)
         (Box(profile=Profile.Restricted), PodBox(confined=True)),
         (Box(profile=Profile.Isolated), PodBox(confined=True, shut=True)),
         (Box(network=NetworkMode.Nothing), PodBox(shut=True)),
+        (HOSTS, PodBox(hosts=("example.com",))),
+        (structs.replace(HOSTS, profile=Profile.Isolated), PodBox(confined=True, hosts=("example.com",))),
+        (structs.replace(HOSTS, hosts=()), PodBox(shut=True)),
     ],
 )
 def test_a_pod_is_told_what_its_box_asks_of_it(tmp_path: Path, pod: JobSpec, box: Box, expected: PodBox) -> None:
     """This host has no part in it."""
-    request = launcher(tmp_path, None, VOUCHED).prepare(run_under(box), pod)
+    request = launcher(tmp_path, None, PROXIED).prepare(run_under(box), pod)
     assert isinstance(request, ExecutionRequest)
     assert request.pod is not None
     assert (request.pod.box, request.box) == (expected, None)
+    # What it shows to the proxy can be masked later.
+    assert (request.needles is not None) == bool(expected.hosts)
+
+
+@pytest.mark.parametrize("settings", [Defaults(), VOUCHED, Defaults(egress_proxy=True)])
+def test_hosts_without_all_that_they_need_refuse_the_run(tmp_path: Path, pod: JobSpec, settings: Defaults) -> None:
+    """Under Warn it has whatever network there is, and says so."""
+    refused = launcher(tmp_path, None, settings).prepare(run_under(HOSTS), pod)
+    assert isinstance(refused, str)
+    assert "cannot be enforced in a Pod" in refused
+    lax = structs.replace(HOSTS, enforcement=Enforcement.Warn)
+    request = launcher(tmp_path, None, settings).prepare(run_under(lax), pod)
+    assert isinstance(request, ExecutionRequest)
+    assert request.pod is not None
+    assert (request.pod.box.shut, request.pod.box.hosts) == (False, ())
+    assert (request.pod.box.note or "").startswith("not enforced: ")
 
 
 def test_a_network_policy_that_nobody_vouches_for_any_more_refuses_the_run(tmp_path: Path, pod: JobSpec) -> None:

@@ -16,6 +16,7 @@ from tests import builders
 
 EVERYTHING = Abilities(missing={})
 VOUCHED = Abilities(missing={}, network_policies=True)
+PROXIED = Abilities(missing={}, network_policies=True, egress_proxy=True)
 LOCAL = builders.spec_of(builders.job("local", script="true"))
 POD = msgspec.structs.replace(LOCAL, executor=ExecutorKind.Kubernetes)
 
@@ -60,11 +61,11 @@ def test_a_contract_without_a_box_asks_for_nothing(box: Box) -> None:
         assert gaps(Contract(box=open_to_all), spec, Abilities()) == ()
 
 
-@given(boxes, st.booleans())
-def test_a_pod_does_not_depend_on_the_controllers_host(box: Box, vouched: bool) -> None:
+@given(boxes, st.booleans(), st.booleans())
+def test_a_pod_does_not_depend_on_the_controllers_host(box: Box, vouched: bool, proxied: bool) -> None:
     """It has a node of its own; of the cluster's network only its operator knows."""
-    contract = Contract(box=box)
-    able, unable = Abilities(missing={}, network_policies=vouched), Abilities(network_policies=vouched)
+    contract, said = Contract(box=box), {"network_policies": vouched, "egress_proxy": proxied}
+    able, unable = Abilities(missing={}, **said), Abilities(**said)
     assert gaps(contract, POD, able) == gaps(contract, POD, unable)
 
 
@@ -81,16 +82,27 @@ def test_a_pod_of_ours_has_what_a_profile_asks_for(profile: Profile) -> None:
         (Box(write=("/srv",)), "paths"),
         (Box(network=NetworkMode.Nothing), "NetworkPolicies"),
         (Box(network=NetworkMode.Restricted), "NetworkPolicies"),
-        (Box(network=NetworkMode.Restricted, hosts=("a.b",)), "proxy"),
         (Box(profile=Profile.Isolated), "settings.pods.networkPoliciesEnforced"),
     ],
 )
 def test_what_a_pod_cannot_have_is_told(box: Box, word: str) -> None:
-    """Paths and names of hosts never; no network at all only where somebody vouches that NetworkPolicies are enforced."""
+    """Paths never; no network at all only where somebody vouches that NetworkPolicies are enforced."""
     (sentence,) = gaps(Contract(box=box), POD, EVERYTHING)
     assert word in sentence
     assert "executor Local" in sentence
-    assert bool(gaps(Contract(box=box), POD, VOUCHED)) == (word in ("paths", "proxy"))
+    assert bool(gaps(Contract(box=box), POD, VOUCHED)) == (word == "paths")
+
+
+@pytest.mark.parametrize("profile", Profile)
+def test_a_list_of_hosts_needs_a_proxy_and_a_network_that_leads_nowhere_else(profile: Profile) -> None:
+    """What has to be set is named; one without the other is nothing."""
+    contract = Contract(box=Box(profile=profile, network=NetworkMode.Restricted, hosts=("a.b",)))
+    policies, proxy = gaps(contract, POD, EVERYTHING)
+    assert "settings.pods.networkPoliciesEnforced" in policies
+    assert gaps(contract, POD, VOUCHED) == (proxy,)
+    assert "settings.pods.egressProxy of the controller (the chart's pods.egressProxy.enabled)" in proxy
+    assert gaps(contract, POD, Abilities(egress_proxy=True)) == (policies,)
+    assert gaps(contract, POD, PROXIED) == ()
 
 
 def templated(**fields: Any) -> JobSpec:
@@ -102,7 +114,7 @@ def templated(**fields: Any) -> JobSpec:
 @given(boxes)
 def test_a_template_that_says_nothing_against_it_has_what_ours_have(box: Box) -> None:
     """What it leaves open is filled in."""
-    for abilities in (EVERYTHING, VOUCHED):
+    for abilities in (EVERYTHING, VOUCHED, PROXIED):
         assert gaps(Contract(box=box), templated(), abilities) == gaps(Contract(box=box), POD, abilities)
 
 
@@ -117,8 +129,9 @@ def test_a_template_that_asks_for_more_than_the_profile_is_told_where() -> None:
 @pytest.mark.parametrize("fields", [{"hostNetwork": True}, {"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}])
 def test_a_network_policy_does_not_hold_what_reaches_the_node(fields: dict[str, Any]) -> None:
     """Also without a profile."""
-    (sentence,) = gaps(Contract(box=Box(network=NetworkMode.Nothing)), templated(**fields), VOUCHED)
-    assert f"spec.pod.template/spec/{next(iter(fields))}" in sentence
+    for box in (Box(network=NetworkMode.Nothing), Box(network=NetworkMode.Restricted, hosts=("a.b",))):
+        (sentence,) = gaps(Contract(box=box), templated(**fields), PROXIED)
+        assert f"spec.pod.template/spec/{next(iter(fields))}" in sentence
 
 
 @pytest.mark.parametrize(
@@ -129,6 +142,9 @@ def test_who_does_not_know_the_settings_promises_nothing_about_the_network(
     abilities: Abilities | None, reason: Reason
 ) -> None:
     """`trust check` says what is certain; paths are refused in any case."""
+    if abilities is not EVERYTHING:
+        hosts = Contract(box=Box(network=NetworkMode.Restricted, hosts=("a.b",)))
+        assert enforced(hosts, POD, abilities and PROXIED).reason == reason
     isolated = Contract(box=Box(profile=Profile.Isolated))
     assert enforced(isolated, POD, abilities).reason == reason
     with_paths = Contract(box=Box(profile=Profile.Isolated, read=()))

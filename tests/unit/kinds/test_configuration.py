@@ -14,6 +14,7 @@ from controller.kinds.records import Reason
 from tests.unit.kinds.strategies import damaged, valid
 
 HEAD = {"apiVersion": "jobwarden.dev/v1alpha1", "kind": "ControllerConfiguration"}
+PROXY = {"host": "proxy.jobwarden.svc", "namespace": "jobwarden", "podLabels": {"app": "proxy"}, "keyFile": "proxy.key"}
 FULL = {
     **HEAD,
     "sources": [
@@ -46,6 +47,7 @@ FULL = {
         "allowFiles": ["/run/secrets"],
         "defaultNotificationTarget": {"name": "oncall", "kind": "ClusterNotificationTarget"},
         "runLog": {"limit": "1Gi"},
+        "pods": {"networkPoliciesEnforced": True, "egressProxy": {**PROXY, "port": 8080}},
     },
 }
 
@@ -68,6 +70,9 @@ def test_a_full_configuration_becomes_typed_values() -> None:
         "https://example.com/ping",
         4,
         1 << 30,
+    )
+    assert found.settings.pods.egress_proxy == configuration.EgressProxy(
+        host="proxy.jobwarden.svc", port=8080, namespace="jobwarden", pod_labels={"app": "proxy"}, key_file="proxy.key"
     )
     assert found.settings.default_notification_target == configuration.TargetRef("oncall", "ClusterNotificationTarget")
 
@@ -125,6 +130,21 @@ def test_defaults_of_records_are_those_of_the_schema() -> None:
             {"sources": [{"name": n, "directory": {"path": n}} for n in ("a", "b", "a")]},
             Reason.Duplicate,
             "/sources/2/name",
+        ),
+        (
+            {"settings": {"pods": {"egressProxy": {**PROXY, "podLabels": {}}}}},
+            Reason.OutOfRange,
+            "/settings/pods/egressProxy/podLabels",
+        ),
+        (
+            {"settings": {"pods": {"egressProxy": {**PROXY, "host": "http://proxy"}}}},
+            Reason.InvalidValue,
+            "/settings/pods/egressProxy/host",
+        ),
+        (
+            {"settings": {"pods": {"egressProxy": {name: PROXY[name] for name in PROXY if name != "keyFile"}}}},
+            Reason.Required,
+            "/settings/pods/egressProxy/keyFile",
         ),
         (
             {"sources": [{"name": "a", "directory": {"path": "x"}, "allowedKinds": ["RunRequest"]}]},

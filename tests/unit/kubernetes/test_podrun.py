@@ -1,18 +1,25 @@
 """One run as a Pod, with an API server that misbehaves: what is made is ended, and nobody else's Job or Pod is taken for it."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from controller.base.clock import SystemClock
+from controller.base.masked_stream import Needles
 from controller.domain.job import ExecTarget, ExecutorKind, JobSpec
 from controller.domain.job import History as Limits
+from controller.executors import egress_pass
 from controller.executors.protocol import ExecutionRequest, ExecutionResult, PodBox, PodRequest
 from controller.executors.runlog import LogWriter
+from controller.kinds.configuration import EgressProxy
 from controller.kubernetes import fence, podrun, podspec
+from controller.kubernetes.egress import WayOut
 from controller.kubernetes.objects import ApiFailed
 from controller.kubernetes.podhistory import History
 from controller.kubernetes.podrun import Facilities, PodExecution
@@ -30,6 +37,7 @@ class Server:
         self.deleted: list[str] = []
         self.pods_there: list[Any] = []
         self.policies: list[Any] = []
+        self.secrets: list[Any] = []
         self._obeys = obeys
 
     async def create_job(self, manifest: Any) -> Any:
@@ -56,6 +64,7 @@ class Server:
     async def create_secret(self, manifest: Any) -> None:
         """Make it."""
         self._fail("create_secret")
+        self.secrets.append(manifest)
 
     async def resume(self, namespace: str, name: str) -> None:
         """Let it go."""
@@ -104,17 +113,25 @@ class Story:
         secrets: dict[str, str] | None = None,
         adopted: bool = False,
         box: PodBox = PodBox(),  # noqa: B008 - frozen
+        way_out: WayOut | None = None,
         **more: Any,
     ) -> None:
         workloads: Any = server
         self.server = server
         self.result: asyncio.Future[ExecutionResult] = asyncio.get_running_loop().create_future()
         logs = LogWriter(asyncio.get_running_loop())
-        shared = Facilities(workloads, SystemClock(), logs, lambda *_: None, History(workloads), self._listed)
+        shared = Facilities(workloads, SystemClock(), logs, lambda *_: None, History(workloads), self._listed, way_out)
         spec = JobSpec(ExecTarget(("true",)), executor=ExecutorKind.Kubernetes, image="i", **more)
         pod = PodRequest(spec=spec, values={"JOBWARDEN_OUTPUT": "/dev/termination-log"}, secrets=secrets or {}, box=box)
         request = ExecutionRequest(
-            run="a-1", namespace="n", job="a", argv=(), env={}, timeout=timedelta(minutes=1), pod=pod
+            run="a-1",
+            namespace="n",
+            job="a",
+            argv=(),
+            env={},
+            timeout=timedelta(minutes=1),
+            pod=pod,
+            needles=Needles({}) if box.hosts else None,
         )
         self.run = PodExecution(shared, request, self.result.set_result, lambda _run: None, adopted=adopted)
 
@@ -386,7 +403,7 @@ async def test_a_pod_without_a_network_is_made_behind_its_fence() -> None:
     await story.until(lambda: server.policies)
     assert server.jobs == {}
     await story.until(lambda: server.jobs)
-    assert server.policies == [fence.policy("n")]
+    assert server.policies == [fence.policy(fence.SHUT, "n")]
     story.run.pod_seen(story.pod("uid-0"))
     assert (await story.ended()).note is None
 
@@ -425,3 +442,98 @@ async def test_a_run_can_be_stopped_while_its_fence_settles(monkeypatch: pytest.
     story.run.stop("somebody")
     assert (await story.ended()).cancelled
     assert story.server.jobs == {}
+
+
+KEY = b"a-key-that-is-long-enough-for-everybody"
+HOSTS = PodBox(hosts=("example.com", "*.example.org:443"))
+
+
+@pytest.fixture
+def way_out(tmp_path: Path) -> WayOut:
+    """The egress proxy of the controller, at an address."""
+    (tmp_path / "key").write_bytes(KEY)
+    return WayOut(
+        EgressProxy(
+            host="192.0.2.7", namespace="jobwarden", pod_labels={"app": "proxy"}, key_file=str(tmp_path / "key")
+        )
+    )
+
+
+async def test_a_pod_with_hosts_is_told_of_the_proxy_by_its_secret_alone(way_out: WayOut) -> None:
+    """The fence is there before it; its pass names its run, its hosts and its end, and is masked in what the run prints."""
+    server = Server()
+    began = datetime.now(UTC)
+    story = Story(server, box=HOSTS, way_out=way_out)
+    await story.until(lambda: story.run.outlives)
+    around = fence.proxied(way_out)
+    assert server.policies == [fence.policy(around, "n")]
+    [made], [secret] = server.jobs.values(), server.secrets
+    assert made["spec"]["suspend"] is True
+    assert made["spec"]["template"]["metadata"]["labels"][podspec.NETWORK_LABEL] == around.label
+    [url] = {value for name, value in secret["stringData"].items() if name.lower().endswith("_proxy")}
+    assert len(secret["stringData"]) == 6
+    parts = urlsplit(url)
+    assert (parts.scheme, parts.username, parts.hostname, parts.port) == ("http", "jobwarden", "192.0.2.7", 3128)
+    assert parts.password is not None
+    assert parts.password not in repr(made)
+    found = egress_pass.read(parts.password, [KEY], began)
+    assert isinstance(found, egress_pass.Pass)
+    assert (found.run, found.namespace, found.hosts) == ("a-1", "n", HOSTS.hosts)
+    life = timedelta(seconds=made["spec"]["activeDeadlineSeconds"])
+    assert began + life <= datetime.fromtimestamp(found.expires + 1, UTC) <= datetime.now(UTC) + life * 2
+    assert story.run.request.needles is not None
+    assert (
+        story.run.request.needles.mask_text(f"HTTPS_PROXY={url}") == "HTTPS_PROXY=http://jobwarden:***@192.0.2.7:3128"
+    )
+    story.run.pod_seen(story.pod("uid-0"))
+    assert (await story.ended()).note is None
+
+
+async def test_a_proxy_that_is_found_in_time_is_waited_for(way_out: WayOut, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an API server is: a name that is not there yet may be there soon."""
+    asked: list[object] = []
+    real = socket.getaddrinfo
+
+    def flaky(*arguments: Any, **more: Any) -> Any:
+        asked.append(arguments)
+        if len(asked) < 3:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", flaky)
+    story = Story(Server(), box=HOSTS, way_out=way_out)
+    await story.until(lambda: story.run.outlives)
+    assert len(asked) == 3
+    story.run.stop("test")
+    story.run.job_gone()
+    await story.ended()
+
+
+async def test_a_proxy_that_cannot_be_found_is_no_start(way_out: WayOut, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is one whose key cannot be read any more: the run says what, and no Pod was made."""
+
+    def unknown(*_arguments: Any, **_more: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    server, little = Server(), timedelta(seconds=0.05)
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "getaddrinfo", unknown)
+        result = await Story(server, box=HOSTS, way_out=way_out, start_timeout=little).ended()
+    assert result.start_error == (
+        "its Job could not be made: the egress proxy 192.0.2.7 (settings.pods.egressProxy.host) cannot be found: Name or service not known"
+    )
+    way_out._key_file.unlink()
+    result = await Story(server, box=HOSTS, way_out=way_out, start_timeout=little).ended()
+    assert "of the egress proxy cannot be read: No such file or directory" in (result.start_error or "")
+    result = await Story(server, box=HOSTS).ended()
+    assert "set settings.pods.egressProxy" in (result.start_error or "")
+    assert server.jobs == {}
+
+
+async def test_a_hole_in_the_fence_round_the_proxy_keeps_the_pod_from_being_made(way_out: WayOut) -> None:
+    """DNS for all is a way out, too."""
+    server = Server()
+    server.policies = [HOLE]
+    result = await Story(server, box=HOSTS, way_out=way_out).ended()
+    assert "NetworkPolicies add up: dns" in (result.start_error or "")
+    assert (server.jobs, server.secrets) == ({}, [])

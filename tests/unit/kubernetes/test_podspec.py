@@ -2,17 +2,33 @@
 
 import base64
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.domain.job import DeletionPolicy, ExecTarget, ExecutorKind, JobSpec, PodTarget, ShellTarget, Target
+from controller.base.masked_stream import Needles
+from controller.domain.job import (
+    DeletionPolicy,
+    EnvVar,
+    ExecTarget,
+    ExecutorKind,
+    JobSpec,
+    KeyRef,
+    PodTarget,
+    ShellTarget,
+    Target,
+)
 from controller.domain.podbox import objections
 from controller.executors.credentials import Token
+from controller.executors.egress import NO_EXCEPTIONS, PROXIES
 from controller.executors.protocol import ExecutionRequest, PodBox, PodRequest
+from controller.kinds.configuration import EgressProxy
 from controller.kubernetes import podspec
+from controller.kubernetes.egress import Found, WayOut
 from controller.kubernetes.podspec import Owner
 
 
@@ -105,8 +121,41 @@ def test_a_pod_without_a_network_can_be_told_by_its_label(target: Target) -> Non
     if isinstance(target, PodTarget):
         target = PodTarget(target.template | {"metadata": {"labels": {podspec.NETWORK_LABEL: "mine", "a": "b"}}})
     spec = JobSpec(target, executor=ExecutorKind.Kubernetes, image="i")
-    shut = podspec.job(request(spec, box=PodBox(shut=True)), None)["spec"]["template"]
+    shut = podspec.job(request(spec, box=PodBox(shut=True)), None, podspec.NO_NETWORK)["spec"]["template"]
     assert shut["metadata"]["labels"][podspec.NETWORK_LABEL] == podspec.NO_NETWORK
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda one: type(one).__name__)
+def test_a_job_cannot_talk_its_pod_out_of_the_proxy(tmp_path: Path, target: Target) -> None:
+    """Whatever it declares under those names, the last word is the controller's: each name stands there once."""
+    (tmp_path / "key").write_text("k" * 40)
+    way_out = WayOut(
+        EgressProxy(host="proxy", namespace="jobwarden", pod_labels={"a": "b"}, key_file=str(tmp_path / "key"))
+    )
+    declared = (
+        EnvVar("HTTPS_PROXY", secret_key_ref=KeyRef("s", "k")),
+        EnvVar("NO_PROXY", config_map_key_ref=KeyRef("c", "k")),
+    )
+    if isinstance(target, PodTarget):
+        own = [{"name": name, "value": "mine"} for name in ("HTTPS_PROXY", "no_proxy", "A")]
+        target = PodTarget({"spec": {"containers": [{"name": "c", "image": "i", "env": own}]}})
+    spec = JobSpec(target, executor=ExecutorKind.Kubernetes, image="i", env=declared)
+    values = {**VALUES, "http_proxy": "http://mine", "NO_PROXY": "*"}
+    asked = request(spec, values=values, secrets={"ALL_PROXY": "mine"}, box=PodBox(hosts=("example.com",)))
+    asked = msgspec.structs.replace(asked, needles=Needles({}))
+    equipped = way_out.equip(asked, Found("2001:db8::1", [b"k" * 40]), datetime(2030, 1, 1, tzinfo=UTC))
+    made = podspec.job(equipped, None, "Proxied-x")
+    made["metadata"]["uid"] = "uid"
+    secret = podspec.secret(equipped, made)
+    (container,) = made["spec"]["template"]["spec"]["containers"]
+    variables = {one["name"]: one for one in container["env"]}
+    assert len(variables) == len(container["env"])
+    assert {name: variables[name]["value"] for name in NO_EXCEPTIONS} == NO_EXCEPTIONS
+    for name in PROXIES:
+        wanted = {"name": secret["metadata"]["name"], "key": name}
+        assert variables[name]["valueFrom"] == {"secretKeyRef": wanted}
+        assert secret["stringData"][name].endswith("@[2001:db8::1]:3128")
+    assert made["spec"]["suspend"] is True
 
 
 def test_a_secret_is_nowhere_but_in_its_secret() -> None:
