@@ -1,5 +1,6 @@
 """The chart, against a real API server: what it renders is accepted, what it grants is what is needed, and it installs, upgrades and goes. Pods that run are in node/."""
 
+import base64
 import contextlib
 import json
 import tempfile
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from controller.kinds.configuration import parse_configuration
 from controller.kubernetes.admission import SHIPPED, judge
+from controller.kubernetes.podspec import NETWORK_LABEL
 from tests.cluster.conftest import as_account
 from tests.harness import Warden, job, wait_for
 from tests.harness.controlplane import ControlPlane, tools
@@ -42,12 +45,23 @@ _SERVICE_MONITOR = {
     },
 }
 
+_PROXY = {
+    "enabled": True,
+    "replicas": 3,
+    "port": 8888,
+    "egress": [{"ports": [{"port": 443}]}],
+    "resources": {"requests": {"cpu": "10m"}},
+}
 _EVERYTHING = {
     "image": {"repository": "registry.example/team/jobwarden", "tag": "1.2.3", "pullPolicy": "Always"},
     "imagePullSecrets": [{"name": "pull"}],
     "executors": ["Kubernetes", "Local"],
     "jobs": {"image": "registry.example/tools:7"},
-    "pods": {"allow": {"hostPaths": True, "serviceAccounts": ["deployer"]}, "networkPoliciesEnforced": True},
+    "pods": {
+        "allow": {"hostPaths": True, "serviceAccounts": ["deployer"]},
+        "networkPoliciesEnforced": True,
+        "egressProxy": _PROXY,
+    },
     "authorization": {"subjectAccessReviews": True},
     "settings": {"allowEnv": ["TOKEN"], "runLog": {"limit": "1Mi"}},
     "limits": {"running": 12},
@@ -86,6 +100,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "history": {"enabled": False},
     },
     "another's account": {"serviceAccount": {"create": False, "name": "theirs"}, "rbac": {"aggregate": False}},
+    "a way out": {
+        "pods": {"networkPoliciesEnforced": True, "egressProxy": {"enabled": True, "existingSecret": "passes"}},
+    },
     "named": {"fullnameOverride": "warden", "networkPolicy": {"enabled": True}, "metrics": {"port": 9999}},
 }
 
@@ -139,7 +156,7 @@ def test_every_object_is_accepted(api: ControlPlane, namespace: str, tmp_path: P
     assert kinds.count("CustomResourceDefinition") == len(DEFINITIONS)
     assert ("ServiceMonitor" in kinds, "NetworkPolicy" in kinds) == (
         name == "everything",
-        name in ("everything", "named"),
+        name in ("everything", "named", "a way out"),
     )
     # In a dry run nobody makes the account that a Pod names.
     api.apply(*(one for one in documents if one["kind"] == "ServiceAccount"), namespace=namespace).ok()
@@ -154,11 +171,11 @@ def test_every_object_is_accepted(api: ControlPlane, namespace: str, tmp_path: P
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_its_pods_pass_the_restricted_standard(api: ControlPlane, namespace: str, tmp_path: Path, name: str) -> None:
-    """A namespace that enforces Pod Security "restricted" takes the controller's Pod and that of `helm test`."""
+    """A namespace that enforces Pod Security "restricted" takes the controller's Pod, that of `helm test` and the proxy's."""
     api.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted").ok()
     rendered = api.helm("template", "release", str(CHART), "-n", namespace, values(tmp_path, VARIANTS[name])).ok().out
     pods = list(_pods(yaml.safe_load_all(rendered)))
-    assert len(pods) == 2
+    assert len(pods) == (3 if name in ("everything", "a way out") else 2)
     api.kubectl("create", "serviceaccount", "default", "-n", namespace).ok()
     for number, pod in enumerate(pods):
         # Accounts and priorities of their own are not there; the standard is about the rest.
@@ -205,6 +222,9 @@ def test_lint_finds_nothing(api: ControlPlane) -> None:
             "strategy: RollingUpdate has two controllers at a time, which needs PostgreSQL",
         ),
         ({"database": {"sqlite": {"ephemeral": True, "existingClaim": "x"}}}, "ephemeral and existingClaim exclude"),
+        ({"pods": {"egressProxy": {"enabled": True}}}, "without NetworkPolicies Pods would go round it"),
+        ({"pods": {"egressProxy": {"port": 80}}}, "pods.egressProxy.port: Must be greater than or equal to 1024"),
+        ({"pods": {"egressProxy": {"key": "x"}}}, "pods.egressProxy: Additional property key is not allowed"),
     ],
 )
 def test_values_that_are_wrong_are_refused_with_words(
@@ -328,6 +348,71 @@ def test_network_policies_are_made_only_where_they_are_enforced(api: ControlPlan
     assert "networkPoliciesEnforced: true" in told
     manifest = (ROOT / "manifests/kubernetes/networkpolicies.yaml").read_text(encoding="utf-8")
     assert _granted(yaml.safe_load_all(manifest)) == right
+
+
+@pytest.mark.parametrize("said", [{}, {"existingSecret": "passes"}, {"port": 8888}], ids=str)
+def test_the_controller_and_its_egress_proxy_mean_the_same(
+    api: ControlPlane, tmp_path: Path, said: dict[str, Any]
+) -> None:
+    """Name, port, labels and key of one are those of the other; the proxy has no rights, and nobody but runs may talk to it."""
+    wanted = {"pods": {"networkPoliciesEnforced": True, "egressProxy": {"enabled": True, **said}}}
+    rendered = api.helm("template", "release", str(CHART), "-n", "here", values(tmp_path, wanted)).ok().out
+    there = {(one["kind"], one["metadata"]["name"]): one for one in yaml.safe_load_all(rendered) if one}
+    found = parse_configuration("x", there["ConfigMap", "release-jobwarden"]["data"]["jobwarden.yaml"].encode())
+    assert found.configuration is not None, found.errors
+    proxy = found.configuration.settings.pods.egress_proxy
+    assert proxy is not None
+    name, _, rest = proxy.host.partition(".")
+    service, deployment = there["Service", name], there["Deployment", name]
+    pod, controller = (there["Deployment", one]["spec"]["template"] for one in (name, "release-jobwarden"))
+    assert (rest, proxy.namespace, service["metadata"]["namespace"]) == ("here.svc", "here", "here")
+    labels = pod["metadata"]["labels"].items()
+    for selector in (proxy.pod_labels, service["spec"]["selector"], deployment["spec"]["selector"]["matchLabels"]):
+        assert selector.items() <= labels
+    assert not there["Service", "release-jobwarden"]["spec"]["selector"].items() <= labels
+    (container,) = pod["spec"]["containers"]
+    assert proxy.port == service["spec"]["ports"][0]["port"] == container["ports"][0]["containerPort"]
+    assert f"--listen=0.0.0.0:{proxy.port}" in container["args"]
+    assert f"--key-file={proxy.key_file}" in container["args"]
+    assert _secret_at(pod, proxy.key_file) == _secret_at(controller, proxy.key_file) == said.get("existingSecret", name)
+    assert (("Secret", name) in there) == ("existingSecret" not in said)
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    policy = there["NetworkPolicy", name]["spec"]
+    assert policy["podSelector"]["matchLabels"] == service["spec"]["selector"]
+    [only] = policy["ingress"]
+    assert only["from"] == [
+        {
+            "namespaceSelector": {},
+            "podSelector": {"matchExpressions": [{"key": NETWORK_LABEL, "operator": "Exists"}]},
+        }
+    ]
+
+
+def _secret_at(template: dict[str, Any], path: str) -> str:
+    """The Secret that is mounted where a file is."""
+    (container,) = template["spec"]["containers"]
+    [name] = [one["name"] for one in container["volumeMounts"] if one["mountPath"] == path.rpartition("/")[0]]
+    [secret] = [one["secret"]["secretName"] for one in template["spec"]["volumes"] if one["name"] == name]
+    return str(secret)
+
+
+def test_the_key_of_the_egress_proxy_is_made_once(released: ControlPlane) -> None:
+    """An upgrade keeps it, or the passes of runs that go on would be worth nothing; it is long, and not that of another release."""
+    plane = released
+    sets = ("watch.namespaces={team-a,team-b}", "pods.networkPoliciesEnforced=true", "pods.egressProxy.enabled=true")
+    release = (*_release(), *(part for one in sets for part in ("--set", one)))
+
+    def key() -> Any:
+        return (plane.get("secret", "jobwarden-egress", "jobwarden") or {}).get("data", {}).get("key")
+
+    plane.helm("upgrade", *release).ok()
+    first = key()
+    assert len(base64.b64decode(first)) == 64
+    plane.helm("upgrade", *release, "--set", "pods.egressProxy.replicas=1").ok()
+    assert key() == first
+    assert first not in plane.helm("template", *release).ok().out
+    plane.helm("upgrade", *_release(), "--set", sets[0]).ok()
+    assert key() is None
 
 
 def test_rights_of_the_manifests_are_in_the_chart(api: ControlPlane) -> None:

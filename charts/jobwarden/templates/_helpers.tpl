@@ -40,6 +40,28 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- default (ternary "RollingUpdate" "Recreate" (ne .Values.database.postgresql.existingSecret "")) .Values.strategy -}}
 {{- end }}
 
+{{/* The egress proxy: its own name in labels, so that no Service and no budget of the controller counts its Pods. */}}
+{{- define "jobwarden.egressName" -}}
+{{- printf "%s-egress" (include "jobwarden.fullname" .) -}}
+{{- end }}
+
+{{- define "jobwarden.egressSelector" -}}
+app.kubernetes.io/name: {{ include "jobwarden.name" . }}-egress
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "jobwarden.egressLabels" -}}
+{{ include "jobwarden.egressSelector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{/* The Secret that holds what passes of runs are signed with. */}}
+{{- define "jobwarden.egressSecret" -}}
+{{- default (include "jobwarden.egressName" .) .Values.pods.egressProxy.existingSecret }}
+{{- end }}
+
 {{/* Restricted Pod Security, for every container of the chart. */}}
 {{- define "jobwarden.containerSecurity" -}}
 allowPrivilegeEscalation: false
@@ -76,6 +98,9 @@ seccompProfile:
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- if and .Values.pods.egressProxy.enabled (not .Values.pods.networkPoliciesEnforced) -}}
+{{- fail "pods.egressProxy: without NetworkPolicies Pods would go round it; set pods.networkPoliciesEnforced where your CNI enforces them, or leave the proxy out" -}}
+{{- end -}}
 {{- if and .Values.database.sqlite.ephemeral .Values.database.sqlite.existingClaim -}}
 {{- fail "database.sqlite: ephemeral and existingClaim exclude each other" -}}
 {{- end -}}
@@ -95,7 +120,16 @@ sources:
       namespaces: {{ toJson .Values.watch.namespaces }}
       lease: {{ include "jobwarden.fullname" . }}
 {{- $image := default (include "jobwarden.image" .) .Values.jobs.image }}
-{{- $ours := dict "executors" .Values.executors "image" $image "pods" .Values.pods }}
+{{- $pods := omit .Values.pods "egressProxy" }}
+{{- with .Values.pods.egressProxy }}
+{{- if .enabled }}
+{{- $host := printf "%s.%s.svc" (include "jobwarden.egressName" $) $.Release.Namespace }}
+{{- $labels := include "jobwarden.egressSelector" $ | fromYaml }}
+{{- $proxy := dict "host" $host "port" .port "namespace" $.Release.Namespace "podLabels" $labels "keyFile" "/etc/jobwarden-egress/key" }}
+{{- $pods = set $pods "egressProxy" $proxy }}
+{{- end }}
+{{- end }}
+{{- $ours := dict "executors" .Values.executors "image" $image "pods" $pods }}
 settings:
   {{- toYaml (merge $ours (deepCopy .Values.settings)) | nindent 2 }}
 {{- end }}
@@ -141,7 +175,7 @@ settings:
   resources: [secrets]
   verbs: [create, delete]
 {{- if .Values.pods.networkPoliciesEnforced }}
-# One in each namespace where runs without a network were started; it stays.
+# One in each namespace where runs without a network were started, and one for those that reach listed hosts; they stay.
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [list, create]
