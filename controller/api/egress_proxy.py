@@ -20,8 +20,8 @@ from controller.executors.egress_pass import NoPass, Pass
 
 _log = logging.getLogger(__name__)
 
-_MOST = 1024  # connections at once
-_MOST_OF_ONE = 256  # of one address: of a run that has not shown its pass yet, perhaps
+_MOST = 512  # connections at once: half a megabyte each where one end does not listen
+_MOST_OF_ONE = 128  # of one address: of a run that has not shown its pass yet, perhaps
 _LONGEST_HEAD = (
     64 * 1024
 )  # bytes: a pass with the most hosts that a contract may list, in base64 twice, has half of that

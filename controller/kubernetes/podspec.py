@@ -202,6 +202,9 @@ def _owned(owner: Owner | None, spec: JobSpec) -> dict[str, Any]:
 
 def _in_its_box(template: dict[str, Any], box: PodBox, network: str | None) -> dict[str, Any]:
     """What the author has said is as it was: the gates have refused what the box does not allow, or told it where nobody insists."""
+    assert (network is not None) == bool(box.shut or box.hosts), (
+        "no fence would select the Pod, or one that it has no part in"
+    )
     made = podbox.confined(template) if box.confined else template
     if network is not None:
         made["metadata"]["labels"] |= {NETWORK_LABEL: network}

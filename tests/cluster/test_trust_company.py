@@ -111,7 +111,7 @@ def test_the_company_lives_in_a_cluster_as_its_documents_say(company: Company) -
     company.start()
     company.move_in()
     verified(company.cluster)
-    company.ask("close-books", "train-forecast", "vendor-tool")
+    company.ask("close-books", "train-forecast", "vendor-tool", "exchange-rates")
     run = a_token_for_the_ledger_in_a_restricted_pod(company)
     its_child_has_the_other_half_of_the_same_account(company)
     those_that_are_refused_say_why(company)
@@ -161,6 +161,7 @@ def those_that_are_refused_say_why(company: Company) -> None:
     for job, reason, words in (
         ("train-forecast", "TrustInsufficient", "asks for Supervised, and the run is only Restricted"),
         ("vendor-tool", "BoxNotEnforceable", "nobody vouches that the network plug-in (CNI) of the cluster enforces"),
+        ("exchange-rates", "BoxNotEnforceable", "set settings.pods.egressProxy of the controller"),
     ):
         run = company.run_of(job, "Denied")
         assert words in company.told(run)
