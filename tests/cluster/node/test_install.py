@@ -88,3 +88,35 @@ def _reachable(node: Node, url: str) -> str:
     parts = conninfo_to_dict(url)
     place = node.open(f"{parts['host']}/.s.PGSQL.{parts.get('port', 5432)}")
     return f"postgresql://{parts['user']}@{place}/{parts['dbname']}"
+
+
+def test_the_egress_proxy_lets_out_whoever_shows_a_pass_of_its_release(node: Node) -> None:
+    """As the chart runs it: ready with the key that it shares with the controller, reached over its Service; what the pass does not list, and who has none, stays inside."""
+    with release(node, "egress") as one:
+        proxy = ("pods.networkPoliciesEnforced=true", "pods.egressProxy.enabled=true", "pods.egressProxy.replicas=1")
+        one.install("database.sqlite.ephemeral=true", *proxy)
+        there, inside = (node.get("service", name, one.name)["spec"] for name in (f"{one.name}-egress", one.name))
+        place = f"{there['clusterIP']}:{there['ports'][0]['port']}"
+        code = ("python", "-c", _ASK, place, inside["clusterIP"])
+        said = node.kubectl("-n", one.name, "exec", f"deploy/{one.name}", "--", *code)
+        assert said.code == 0, f"{said.text}\n{one.story()}"
+        assert said.out.split() == ["200", "403", "403", "407"]
+        log = node.kubectl("logs", f"deploy/{one.name}-egress", "-n", one.name).ok().out
+        assert '"run":"here/a-1"' in log
+
+
+_ASK = """
+import sys, time, urllib.error, urllib.request
+from pathlib import Path
+from controller.executors import egress_pass
+proxy, inside = sys.argv[1:]
+made = egress_pass.Pass("a-1", "here", (inside,), int(time.time()) + 600)
+shown = egress_pass.sign(made, egress_pass.keys(Path("/etc/jobwarden-egress/key")))
+for user, to in ((f"jobwarden:{shown}@", inside), (f"jobwarden:{shown}@", "127.0.0.1"), (f"jobwarden:{shown}x@", inside), ("", inside)):
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({"http": f"http://{user}{proxy}"}))
+    try:
+        print(opener.open(f"http://{to}:9090/healthz", timeout=20).status)
+    except urllib.error.HTTPError as error:
+        print(error.code)
+"""
+"""Asks for the controller's own probe through the proxy: with a pass for it, with one that lists something else, with one that was changed, and with none."""
