@@ -41,6 +41,7 @@ def identity(spec: Source) -> trust.Identity:
         scopes=tuple(spec.get("scopes", ())),
         level=trust.TrustLevel(spec.get("trustLevel", trust.TrustLevel.Untrusted)),
         delegation=trust.Delegation(spec.get("delegation", trust.Delegation.Nothing)),
+        attestation=spec.get("attestation"),
     )
 
 

@@ -144,6 +144,8 @@ class Subject(Struct, frozen=True, omit_defaults=True):
 class Identity(Struct, frozen=True, omit_defaults=True):
     """A principal, as declared or, in a `Grant`, as a run acts as it. With a provider, the provider's answer may lower level and scopes and never raise them.
 
+    `attestation` is what the provider has to attest about the principal.
+
     `narrowed_from` are the scopes that `scopes` were made of by `children: Downscope`: whatever is asked for in its name is narrowed anew.
     """
 

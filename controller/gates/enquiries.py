@@ -67,11 +67,12 @@ class Vouching(Enquiry, frozen=True, kw_only=True):
 
 
 class Vouched(Finding, frozen=True):
-    """It does: for whom, how far, and for which scopes; None: it says nothing about that."""
+    """It does: for whom, how far, for which scopes, and what it attests; None: it says nothing about that."""
 
     principal: str | None = None
     level: TrustLevel | None = None
     scopes: tuple[str, ...] | None = None
+    attestations: tuple[str, ...] | None = None
 
 
 class NotVouched(Finding, frozen=True):

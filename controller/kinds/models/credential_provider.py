@@ -123,6 +123,10 @@ class TokenExchangeProvider(Model):
     trust_level_claim: Word | None = Field(
         None, description="The claim of the new token that says how far that one is trusted."
     )
+    attestation_claim: Word | None = Field(
+        None,
+        description="The claim of the new token, a text or a list of them, that says what is attested about that one: `acr`, for instance.",
+    )
     ca_from: SecretSource | None = Field(None, description="Certificates, in PEM, that vouch for the server.")
 
 

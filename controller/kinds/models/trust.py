@@ -25,6 +25,7 @@ from controller.kinds.models.target import ObjectName
 TrustLevel = Literal["Untrusted", "Restricted", "Supervised", "Autonomous"]
 Scope = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[!#-\[\]-~]+$")]  # RFC 6749, section 3.3
 Principal = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[!-~]([ -~]*[!-~])?$")]
+Attestation = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[!-~]+$")]
 Host = Annotated[
     str,
     Field(
@@ -107,6 +108,11 @@ class IdentityProfileSpec(Model):
     delegation: Literal["None", "OnBehalfOf", "Impersonation"] = Field(
         "None", description="Whether it acts for somebody else, as RFC 8693 tells the two apart."
     )
+    attestation: Attestation | None = Field(
+        None,
+        description="What its provider has to attest about it, in the provider's own word: a class of authentication (`acr`) of OpenID Connect, a selector of SPIFFE. "
+        "Where the provider does not, nothing runs; needs `providerRef`.",
+    )
 
 
 class InlineIdentity(Model):
@@ -125,6 +131,11 @@ class InlineIdentity(Model):
     )
     delegation: Literal["None", "OnBehalfOf", "Impersonation"] = Field(
         "None", description="Whether it acts for somebody else, as RFC 8693 tells the two apart."
+    )
+    attestation: Attestation | None = Field(
+        None,
+        description="What its provider has to attest about it, in the provider's own word: a class of authentication (`acr`) of OpenID Connect, a selector of SPIFFE. "
+        "Where the provider does not, nothing runs; needs `providerRef`.",
     )
 
 

@@ -17,6 +17,7 @@ _RULES: Mapping[str, Rules] = {
     "ScheduledJob": scheduled_job.check,
     "NotificationTarget": notification_target.check,
     "ClusterNotificationTarget": notification_target.check,
+    "IdentityProfile": trust.identity,
     "CredentialPolicy": trust.credentials,
     "TrustContract": trust.contract,
     "ClusterTrustContract": trust.contract,

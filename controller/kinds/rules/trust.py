@@ -24,6 +24,22 @@ def contract(document: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _match(spec)
 
 
+def identity(document: Mapping[str, Any]) -> Iterator[Finding]:
+    """The findings about one IdentityProfile. Pure."""
+    yield from attested(document["spec"], "/spec")
+
+
+def attested(spec: Spec, pointer: str) -> Iterator[Finding]:
+    """The findings about what has to be attested of an identity, wherever it is written. Pure."""
+    if "attestation" in spec and "providerRef" not in spec:
+        yield Finding(
+            f"{pointer}/attestation",
+            Reason.InvalidCombination,
+            "it is for the identity's provider to attest, and the identity has none",
+            "Add providerRef, or remove attestation",
+        )
+
+
 def credentials(document: Mapping[str, Any]) -> Iterator[Finding]:
     """The findings about one CredentialPolicy. Pure."""
     yield from handing_down(document["spec"], "/spec")
