@@ -65,7 +65,7 @@ from controller.loops.status import StatusLoop
 from controller.notifications.send import Sender
 from controller.providers import programs
 from controller.providers.instances import Instances
-from controller.providers.registry import Registry
+from controller.providers.registry import PROVIDERS, Registry
 from controller.reconcile.desired import Desired
 from controller.reconcile.pipeline import Outcome, Reconciler
 from controller.reconcile.records import CancelRequested, Intent, RunRequested
@@ -365,7 +365,7 @@ class _Controller:
         self._supervisor.on_stop("providers", self._obtaining.close)
 
     def _make_providers(self) -> Instances:
-        return providers(Registry(), self._around())
+        return providers(Registry(PROVIDERS), self._around())
 
     def _make_answerers(self) -> Mapping[type[Enquiry], Answerer]:
         return answerers(

@@ -1,4 +1,4 @@
-"""What a provider may use of where it runs: references, Secrets and tokens of its own namespace, the clock.
+"""What a provider, or the plug-in of a policy, may use of where it runs: references, Secrets and tokens of its own namespace, the clock.
 
 The registry hands one to each provider that it makes. Invariant: what is read here is masked in every message about this provider, and one of a tenant
 touches nothing of the controller's host.
@@ -24,7 +24,7 @@ _REMEMBERED = 32  # values to mask; the oldest go first, as credentials should n
 
 
 class Surroundings:
-    """Those of one provider."""
+    """Those of one document."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Surroundings:
         secrets: SecretReader | None = None,
         tokens: TokenIssuer | None = None,
     ) -> None:
-        """`name` is that of the provider for messages; `namespace` "" that of the controller; `host` whether variables, files and programs of the controller's host may be used.
+        """`name` is that of the document for messages, its kind first; `namespace` "" that of the controller; `host` whether variables, files and programs of the controller's host may be used.
 
         To be made on the event loop that `secrets` and `tokens` belong to, where they are given.
         """
@@ -51,11 +51,12 @@ class Surroundings:
         self._known: list[str] = []
 
     def demand_host(self, what: str) -> None:
-        """Errors: InvalidInput for a provider that may not use the controller's host."""
+        """Errors: InvalidInput for a document that may not use the controller's host."""
         if not self.host:
+            kind = self.name.partition(" ")[0]
             raise InvalidInput(
-                f"{what} is not for a CredentialProvider of a namespace, which must not read or run anything on the controller's host: "
-                "declare a ClusterCredentialProvider"
+                f"{what} is not for a {kind} of a namespace, which must not read or run anything on the controller's host: "
+                f"declare a Cluster{kind}"
             )
 
     def check(self, field: str, source: SecretSource) -> None:

@@ -10,7 +10,7 @@ import yaml
 
 from controller.base.clock import SystemClock
 from controller.providers.protocol import Downscoping, Revoking
-from controller.providers.registry import BUILT_IN, Built, Registry
+from controller.providers.registry import BUILT_IN, PROVIDERS, Built, Registry
 from controller.providers.surroundings import Surroundings
 from tests.harness.warden import ROOT
 
@@ -39,7 +39,9 @@ def configurations() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def built(kind: str, config: dict[str, Any]) -> Built:
-    made = Registry([]).build(kind, config, Surroundings("CredentialProvider team/x", "team", clock=SystemClock()))
+    made = Registry(PROVIDERS, []).build(
+        kind, config, Surroundings("CredentialProvider team/x", "team", clock=SystemClock())
+    )
     assert isinstance(made, Built), made
     return made
 
@@ -59,6 +61,6 @@ def test_the_table_has_every_type_and_says_what_it_can() -> None:
     shown = dict(configurations())
     assert set(rows) == set(BUILT_IN) == set(shown)
     for kind, cells in rows.items():
-        provider = built(kind, shown[kind]).provider
+        provider = built(kind, shown[kind]).made
         assert cells[5].strip() == ("yes" if isinstance(provider, Downscoping) else "no")
         assert ("revoked" in cells[6]) == isinstance(provider, Revoking)
