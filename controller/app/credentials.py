@@ -1,4 +1,4 @@
-"""What credential providers and decision points of this controller may use: its settings, its environment, and its cluster, where there is one.
+"""What credential providers, decision points and verifiers of this controller may use: its settings, its environment, and its cluster, where there is one.
 
 The composition root makes one `Instances` for everybody who needs credentials.
 """

@@ -164,12 +164,17 @@ def _credential(source: Source | None) -> trust.Credential | None:
 
 def _external(source: Source) -> trust.External:
     return trust.External(
-        url=source["url"],
+        url=source.get("url", ""),
         timeout=durations.parse(source.get("timeout", "10s")),
         authority=_secret(source["caFrom"]) if "caFrom" in source else None,
         headers=tuple((one["name"], _secret(one["valueFrom"])) for one in source.get("headersFrom", ())),
         escalation=_escalation(source.get("escalation") or {}),
+        plugin=_plugin(source.get("plugin")),
     )
+
+
+def _plugin(source: Source | None) -> trust.Plugin | None:
+    return trust.Plugin(source["type"], source.get("config", {})) if source else None
 
 
 def _escalation(source: Source) -> trust.Escalation:

@@ -267,14 +267,27 @@ class Escalation(Struct, frozen=True, omit_defaults=True):
     timeout: timedelta = timedelta(hours=24)
 
 
-class External(Struct, frozen=True, omit_defaults=True):
-    """A decision point that is asked over HTTP. What it is shown as headers and whom it is trusted by (PEM) is read when it is asked."""
+class Plugin(Struct, frozen=True, omit_defaults=True):
+    """Something that an installed distribution brings: the name of its entry point, and what it is told."""
 
-    url: str
+    type: str
+    config: Mapping[str, Any] = {}
+
+
+class External(Struct, frozen=True, omit_defaults=True):
+    """A decision point: one that is asked over HTTP, or a plug-in. What it is shown as headers and whom it is trusted by (PEM) is read when it is asked."""
+
+    url: str = ""
     timeout: timedelta = timedelta(seconds=10)
     authority: SecretSource | None = None
     headers: tuple[tuple[str, SecretSource], ...] = ()
     escalation: Escalation = Escalation()
+    plugin: Plugin | None = None
+
+    @property
+    def where(self) -> str:
+        """What is asked, for people. Pure."""
+        return self.url if self.plugin is None else f"the plug-in {self.plugin.type}"
 
 
 class AccessSubject(StrEnum):

@@ -98,7 +98,7 @@ class DecisionAsked(Enquiry, frozen=True, kw_only=True):
     @property
     def words(self) -> str:
         """What is waited for, for people. Pure."""
-        return f"{self.of} asks {self.external.url}"
+        return f"{self.of} asks {self.external.where}"
 
 
 class AccessAsked(Enquiry, frozen=True, kw_only=True):
@@ -132,6 +132,11 @@ class Judged(Finding, frozen=True):
     decision: Decision
     message: str = ""
     understood: bool = True
+
+
+def no_decision(message: str) -> Judged:
+    """The finding about an answer that is no decision: it denies, and the message tells what it was. Pure."""
+    return Judged(Decision.Deny, message, understood=False)
 
 
 # What proves that a run may be (gate 5)

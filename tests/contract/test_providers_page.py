@@ -1,4 +1,4 @@
-"""PROVIDERS.md says what is so: its provider is one, passes the suite that it shows, and its configurations are taken."""
+"""PROVIDERS.md says what is so: its plug-ins are such, pass the suites that it shows, and its configurations are taken."""
 
 import re
 import types
@@ -24,10 +24,15 @@ def block(name: str) -> str:
 
 
 SHOWN = types.ModuleType("shown")
-exec(compile(block("provider") + block("conformance"), "PROVIDERS.md", "exec"), SHOWN.__dict__)
+BLOCKS = ("provider", "conformance", "decision", "decision conformance")
+exec(compile("".join(block(name) for name in BLOCKS), "PROVIDERS.md", "exec"), SHOWN.__dict__)
 
 
 class TestTheShownProvider(SHOWN.TestAcme):  # type: ignore[misc, name-defined]
+    """As a reader would run it."""
+
+
+class TestTheShownDecisionPoint(SHOWN.TestFreeze):  # type: ignore[misc, name-defined]
     """As a reader would run it."""
 
 

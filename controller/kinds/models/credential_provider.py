@@ -170,14 +170,17 @@ class VaultProvider(Model):
     ca_from: SecretSource | None = Field(None, description="Certificates, in PEM, that vouch for the server.")
 
 
+PluginType = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+
+
 class Plugin(Model):
     """A type that an installed plug-in brings."""
 
-    type: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")] = Field(
-        description="Name of its entry point in the group jobwarden.identity_providers."
-    )
+    type: PluginType = Field(description="Name of its entry point in the group jobwarden.identity_providers.")
     config: dict[str, Any] = Field(
-        default={}, description="What it is told; the plug-in says what is allowed.", json_schema_extra=open_object()
+        default={},
+        description="What it is told, at most 16 KiB; the plug-in says what is allowed.",
+        json_schema_extra=open_object(),
     )
 
 

@@ -1,6 +1,6 @@
 """The kinds of trust: who a run is, what credentials it gets, what it must satisfy, who decides. Each is named by jobs, or binds to them by `match`."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,8 +17,9 @@ from controller.kinds.models.base import (
     at_most_one,
     exactly_one,
     list_of,
+    open_object,
 )
-from controller.kinds.models.credential_provider import CredentialKey, CredentialProviderRef
+from controller.kinds.models.credential_provider import CredentialKey, CredentialProviderRef, PluginType
 from controller.kinds.models.meta import Header, LabelKey, LabelValue, SecretSource, Status
 from controller.kinds.models.target import ObjectName
 
@@ -360,13 +361,28 @@ class Escalation(Model):
     timeout: Duration = Field("24h", description="How long to wait; then the run is rejected.")
 
 
-class ExternalDecision(Model):
-    """A decision point that is asked over HTTP, as Open Policy Agent is by its Data API: `{"input": …}` is posted, `{"result": …}` is answered."""
+class DecisionPlugin(Model):
+    """A decision point that an installed plug-in brings."""
 
-    url: Url = Field(
-        description="Where the decision is, such as https://opa.example.org/v1/data/jobs/decision: https, or http to this host. The result is `true`, "
-        "`false`, or an object with `allow` (true or false) or `decision` (`Permit`, `Deny`, `Escalate`) and perhaps a `reason`; anything else denies."
+    type: PluginType = Field(description="Name of its entry point in the group jobwarden.authorization_providers.")
+    config: dict[str, Any] = Field(
+        default={},
+        description="What it is told, at most 16 KiB; the plug-in says what is allowed.",
+        json_schema_extra=open_object(),
     )
+
+
+class ExternalDecision(Model):
+    """A decision point: one that is asked over HTTP, as Open Policy Agent is by its Data API (`{"input": …}` is posted, `{"result": …}` is answered), or a plug-in."""
+
+    unions: ClassVar[tuple[Rule, ...]] = (exactly_one("url", "plugin"),)
+
+    url: Url | None = Field(
+        None,
+        description="Where the decision is, such as https://opa.example.org/v1/data/jobs/decision: https, or http to this host. The result is `true`, "
+        "`false`, or an object with `allow` (true or false) or `decision` (`Permit`, `Deny`, `Escalate`) and perhaps a `reason`; anything else denies.",
+    )
+    plugin: DecisionPlugin | None = Field(None, description="A decision point of an installed plug-in.")
     timeout: Duration = Field("10s", description="How long one question may take.")
     ca_from: SecretSource | None = Field(None, description="Certificates, in PEM, that vouch for the server.")
     headers_from: list[Header] = Field(

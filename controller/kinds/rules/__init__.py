@@ -19,6 +19,8 @@ _RULES: Mapping[str, Rules] = {
     "ClusterNotificationTarget": notification_target.check,
     "IdentityProfile": trust.identity,
     "CredentialPolicy": trust.credentials,
+    "CredentialProvider": trust.provider,
+    "ClusterCredentialProvider": trust.provider,
     "TrustContract": trust.contract,
     "ClusterTrustContract": trust.contract,
     "AuthorizationPolicy": trust.policy,

@@ -4,13 +4,14 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
-from controller.base import durations, urls
+from controller.base import canonical, durations, urls
 from controller.kinds.findings import Finding, Spec, shown
 from controller.kinds.records import Reason
 from controller.kinds.rules.lists import doubles
 
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 _MOST_SKEW = timedelta(minutes=5)
+_MOST_CONFIG = 16 * 1024
 _ADDRESS = "Write it as https://HOST/PATH; what it must not show belongs into headersFrom"
 _LONGEST_QUESTION = timedelta(minutes=1)
 # With their defaults, which an API server writes into every rule.
@@ -182,6 +183,13 @@ def _decision_points(spec: Spec) -> Iterator[Finding]:
         message = f"default says what holds where nobody decides, and {asked[0]} always decides: no answer is a Deny"
         yield Finding("/spec/default", Reason.InvalidCombination, message, "Remove it")
     external = spec.get("external") or {}
+    if "plugin" in external:
+        yield from told(external["plugin"], "/spec/external/plugin")
+        for field in ("caFrom", "headersFrom"):
+            if external.get(field):
+                message = f"{field} goes with url, and a plug-in is asked"
+                hint = "Remove it; what the plug-in takes belongs into plugin.config"
+                yield Finding(f"/spec/external/{field}", Reason.InvalidCombination, message, hint)
     if "url" in external and (why := urls.objection(external["url"])):
         yield Finding("/spec/external/url", Reason.InvalidValue, f"the URL cannot be asked: {why}", _ADDRESS)
     if "timeout" in external and durations.parse(external["timeout"]) > _LONGEST_QUESTION:
@@ -189,6 +197,25 @@ def _decision_points(spec: Spec) -> Iterator[Finding]:
         yield Finding("/spec/external/timeout", Reason.OutOfRange, message, "Write 1m or less")
     headers = [{"name": header["name"].lower()} for header in external.get("headersFrom", ())]
     yield from doubles(headers, "/spec/external/headersFrom", "header", "name")
+
+
+def provider(document: Mapping[str, Any]) -> Iterator[Finding]:
+    """The findings about one CredentialProvider or ClusterCredentialProvider. Pure."""
+    if "plugin" in document["spec"]:
+        yield from told(document["spec"]["plugin"], "/spec/plugin")
+
+
+def told(plugin: Spec, pointer: str) -> Iterator[Finding]:
+    """The findings about what a plug-in is told, wherever it is written. Pure."""
+    try:
+        size = len(canonical.dumps(plugin.get("config", {})))
+    except ValueError as error:
+        yield Finding(f"{pointer}/config", Reason.InvalidValue, str(error), "Write it as text")
+        return
+    if size > _MOST_CONFIG:
+        message = f"config has {size} bytes as JSON"
+        hint = f"Use at most {_MOST_CONFIG}; what is longer belongs where the plug-in can read it"
+        yield Finding(f"{pointer}/config", Reason.OutOfRange, message, hint)
 
 
 def box(spec: Spec, pointer: str) -> Iterator[Finding]:
