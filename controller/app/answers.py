@@ -22,6 +22,8 @@ from controller.providers.authorization import DECISION_POINTS
 from controller.providers.deciding import DecisionPlugins
 from controller.providers.registry import Registry
 from controller.providers.surroundings import Surroundings
+from controller.providers.verification import VERIFIERS
+from controller.providers.verifying import Verifiers
 
 Decide = Callable[[DecisionAsked], Awaitable[Judged | Away]]
 Review = Callable[[AccessAsked], Awaitable[Judged | Away]]
@@ -43,7 +45,8 @@ class Answering:
 
         self._points = cache(lambda: _points(clock, around()))
         self._plugins = DecisionPlugins(partial(Registry, DECISION_POINTS), surroundings, clock)
-        proving = cache(lambda: _proving(clock, around(), obtaining))
+        self._verifiers = Verifiers(partial(Registry, VERIFIERS), surroundings, clock)
+        proving = cache(lambda: _proving(clock, around(), obtaining, self._verifiers))
 
         async def prove(asked: Enquiry) -> Finding | Away:
             return await proving()(asked)
@@ -58,6 +61,7 @@ class Answering:
     async def close(self) -> None:
         """Let go of the plug-ins that were asked."""
         await self._plugins.close()
+        await self._verifiers.close()
 
     async def _decide(self, asked: Enquiry) -> Finding | Away:
         assert isinstance(asked, DecisionAsked)
@@ -79,11 +83,11 @@ def _points(clock: Clock, around: Around) -> Decide:
     return DecisionPoints(clock, around).ask
 
 
-def _proving(clock: Clock, around: Around, obtaining: Obtaining) -> Answerer:
+def _proving(clock: Clock, around: Around, obtaining: Obtaining, verifiers: Verifiers) -> Answerer:
     from controller.loops.proving import Proving  # noqa: PLC0415
     from controller.providers.key_sets import KeySets  # noqa: PLC0415
 
     # Whoever takes requests from a cluster lets none by that points at this host.
     return Proving(
-        obtaining, lambda namespace: around(f"requests of {namespace}", namespace), KeySets(clock), clock
+        obtaining, lambda namespace: around(f"requests of {namespace}", namespace), KeySets(clock), verifiers, clock
     ).answer

@@ -143,7 +143,7 @@ def _proof(source: Source) -> trust.Proof:
     keys = source.get("jwks") or {}
     return trust.Proof(
         required=source.get("required", False),
-        methods=tuple(trust.ProofMethod(one) for one in source["methods"]),
+        methods=_methods(source),
         issuer=source.get("issuer"),
         audience=source.get("audience"),
         jwks=keys.get("keySet"),
@@ -154,7 +154,15 @@ def _proof(source: Source) -> trust.Proof:
         source=_credential(source.get("proofFrom")),
         max_age=durations.parse(source.get("maxAge", "1h")),
         clock_skew=durations.parse(source.get("clockSkew", "30s")),
+        plugin=_plugin(source.get("plugin")),
+        timeout=durations.parse(source.get("timeout", "10s")),
     )
+
+
+def _methods(source: Source) -> tuple[trust.ProofMethod, ...]:
+    if source.get("plugin"):
+        return (trust.ProofMethod.Plugin,)
+    return tuple(trust.ProofMethod(one) for one in source["methods"])
 
 
 def _credential(source: Source | None) -> trust.Credential | None:

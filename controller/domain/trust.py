@@ -230,6 +230,7 @@ class ProofMethod(StrEnum):
     HMAC = "HMAC"
     APIKey = "APIKey"
     MTLS = "MTLS"
+    Plugin = "Plugin"
 
 
 class Credential(Struct, frozen=True, omit_defaults=True):
@@ -239,10 +240,18 @@ class Credential(Struct, frozen=True, omit_defaults=True):
     key: str | None = None
 
 
+class Plugin(Struct, frozen=True, omit_defaults=True):
+    """Something that an installed distribution brings: the name of its entry point, and what it is told."""
+
+    type: str
+    config: Mapping[str, Any] = {}
+
+
 class Proof(Struct, frozen=True, omit_defaults=True):
     """What proves that a run may be. `jwks` is a JWK Set in JSON, `*_authorities` are certificates in PEM: all of that is public.
 
-    `secret` is what HMAC and APIKey are checked with, `source` where the proof is when nobody brought one along.
+    `secret` is what HMAC and APIKey are checked with, `source` where the proof is when nobody brought one along. With `plugin` that is the only method, and
+    `timeout` bounds one look.
     """
 
     required: bool = False
@@ -257,6 +266,13 @@ class Proof(Struct, frozen=True, omit_defaults=True):
     source: Credential | None = None
     max_age: timedelta = timedelta(hours=1)
     clock_skew: timedelta = timedelta(seconds=30)
+    plugin: Plugin | None = None
+    timeout: timedelta = timedelta(seconds=10)
+
+    @property
+    def words(self) -> str:
+        """What proofs are looked at by, for people. Pure."""
+        return " or ".join(self.methods) if self.plugin is None else f"the plug-in {self.plugin.type}"
 
 
 class Escalation(Struct, frozen=True, omit_defaults=True):
@@ -265,13 +281,6 @@ class Escalation(Struct, frozen=True, omit_defaults=True):
     approvals: int = 1
     allow_self: bool = False
     timeout: timedelta = timedelta(hours=24)
-
-
-class Plugin(Struct, frozen=True, omit_defaults=True):
-    """Something that an installed distribution brings: the name of its entry point, and what it is told."""
-
-    type: str
-    config: Mapping[str, Any] = {}
 
 
 class External(Struct, frozen=True, omit_defaults=True):

@@ -156,7 +156,7 @@ class ProofEnquiry(Enquiry, frozen=True, kw_only=True):
     @property
     def words(self) -> str:
         """What is waited for, for people. Pure."""
-        return f"the proof ({' or '.join(self.rule.methods)}) that {self.of} asks for is looked at"
+        return f"the proof ({self.rule.words}) that {self.of} asks for is looked at"
 
 
 class ProofFinding(Finding, frozen=True):

@@ -119,7 +119,7 @@ def _takes(method: ProofMethod, token: Token, rule: Proof) -> bool:
             return signed and certified
         case ProofMethod.HMAC:
             return token.algorithm in keys.SYMMETRIC
-        case ProofMethod.APIKey:
+        case ProofMethod.APIKey | ProofMethod.Plugin:
             return False
 
 
@@ -130,6 +130,7 @@ def _forms(rule: Proof) -> list[str]:
         ProofMethod.MTLS: "tokens signed with the key of a certificate in x5c",
         ProofMethod.HMAC: "tokens under a shared secret (HS256, HS384, HS512)",
         ProofMethod.APIKey: "a key as it is",
+        ProofMethod.Plugin: "what its plug-in takes",
     }
     return [forms[method] for method in rule.methods]
 

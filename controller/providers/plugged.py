@@ -22,10 +22,10 @@ _MOST = 256
 
 
 class Instance(Generic[Plug]):
-    """A plug-in, and how it is called."""
+    """A plug-in, how it is called, and what it may use."""
 
-    def __init__(self, plug: Plug, guard: Guard) -> None:
-        self.plug, self.guard = plug, guard
+    def __init__(self, plug: Plug, guard: Guard, surroundings: Surroundings) -> None:
+        self.plug, self.guard, self.surroundings = plug, guard, surroundings
 
     async def close(self) -> None:
         """Let go of it; calls that are out end as outages."""
@@ -83,7 +83,7 @@ class Plugged(Generic[Plug]):
         if isinstance(built, Refused):
             return built
         aside = Aside(f"plug-in {plugin.type}")
-        return Instance(built.made, Guard(around, timeout, aside=aside, longest=LEFT_ALONE))
+        return Instance(built.made, Guard(around, timeout, aside=aside, longest=LEFT_ALONE), around)
 
 
 def _let_go(instance: Instance[Any]) -> None:

@@ -1,4 +1,4 @@
-"""What every plug-in of a policy has to keep to, as tests: subclass `DecisionConformance` in a test module, and run pytest.
+"""What every plug-in of a policy has to keep to, as tests: subclass `DecisionConformance` or `VerifierConformance` in a test module, and run pytest.
 
     from controller.providers.policy_conformance import DecisionConformance, DecisionSubject
 
@@ -22,12 +22,16 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from controller.base.errors import InvalidInput
-from controller.domain.trust import Decision
+from controller.domain.proofs import Proven, Unproven, Verdict
+from controller.domain.reasons import Reason
+from controller.domain.trust import Decision, Plugin, Proof, ProofMethod
 from controller.gates.enquiries import Away, Judged
-from controller.providers import deciding
+from controller.providers import deciding, verifying
 from controller.providers.authorization import DecisionPoint
 from controller.providers.guard import Guard
+from controller.providers.protocol import Secret, Unavailable
 from controller.providers.surroundings import Surroundings
+from controller.providers.verification import ProofVerifier
 
 
 class _Subject(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,6 +222,111 @@ async def _judged(subject: DecisionSubject, shown: Mapping[str, Any]) -> Judged 
     guard = Guard(subject.surroundings, subject.timeout)
     mine = msgspec.json.decode(msgspec.json.encode(shown))
     return deciding.judged(await guard.ask(lambda: subject.plug.decide(mine)), guard)
+
+
+# Verifiers of proofs
+
+_NO_PROOFS = ("", "jobwarden-conformance-no-proof", "e30.e30.e30", "x" * 65_536, "\x00\u2028\U0001f511")
+
+
+class VerifierSubject(_Subject, frozen=True, kw_only=True):
+    """A verifier, and what it takes."""
+
+    plug: ProofVerifier
+    proof: str  # one that holds now, and for a minute more
+    rejected: tuple[
+        str, ...
+    ] = ()  # ones that do not: expired, of another issuer, for somebody else, changed by a character
+    issuer: str | None = None  # that the policy names
+    audience: str | None = None
+
+
+class VerifierConformance(_PluginConformance[VerifierSubject]):
+    """Subclass it."""
+
+    def test_it_takes_a_proof_that_holds(self) -> None:
+        """What it states of one, the controller believes."""
+
+        async def check(subject: VerifierSubject) -> None:
+            found = await _verdict(subject, subject.proof)
+            assert isinstance(found, Proven), found
+
+        self._with(self.subject, check)
+
+    def test_it_takes_nothing_else(self) -> None:
+        """Whatever anybody may show is a verdict, not an outage: else one request could have everybody else's put off."""
+
+        async def check(subject: VerifierSubject) -> None:
+            for text in (*_NO_PROOFS, subject.proof[:-1], subject.proof + "x", subject.proof * 2, *subject.rejected):
+                found = await _verdict(subject, text)
+                assert not isinstance(found, Proven), "it takes what is no proof"
+                assert isinstance(found, Unproven), "what is no proof is a verdict, not an outage"
+                assert found.reason != Reason.ProofNotChecked, "what is no proof is Rejected"
+
+        self._with(self.subject, check)
+
+    def test_looking_at_a_proof_uses_nothing_up(self) -> None:
+        """Who waits for an approval is looked at again; whether an id has been used is not for a verifier to say."""
+
+        async def check(subject: VerifierSubject) -> None:
+            first, *others = [await _verdict(subject, subject.proof) for _ in range(3)]
+            assert isinstance(first, Proven), first
+            for other in others:
+                assert isinstance(other, Proven), "the second look finds something else"
+                assert (other.subject, other.once) == (first.subject, first.once), "the second look finds somebody else"
+
+        self._with(self.subject, check)
+
+    def test_several_proofs_at_once_do_not_meet(self) -> None:
+        """Everybody is told of their own."""
+
+        async def check(subject: VerifierSubject) -> None:
+            texts = [subject.proof, _NO_PROOFS[1]] * 4
+            found = await asyncio.gather(*(_verdict(subject, text) for text in texts))
+            assert [isinstance(one, Proven) for one in found] == [text == subject.proof for text in texts]
+
+        self._with(self.subject, check)
+
+    def test_nobody_elses_proof_is_taken(self) -> None:
+        """The issuer and the audience of the policy are those of the proof."""
+
+        async def check(subject: VerifierSubject) -> None:
+            others = [
+                {name: "urn:jobwarden:conformance:nobody"} for name in ("issuer", "audience") if getattr(subject, name)
+            ]
+            if not others:
+                raise unittest.SkipTest("nothing is said of issuer and audience")
+            for other in others:
+                found = await _verdict(msgspec.structs.replace(subject, **other), subject.proof)
+                assert isinstance(found, Unproven), "it takes a proof of another issuer, or for somebody else"
+
+        self._with(self.subject, check)
+
+    async def _called(self, subject: VerifierSubject) -> object:
+        rule = _rule(subject)
+        return await subject.plug.verify(Secret(subject.proof), verifying.asked(rule, "team", "job"))
+
+    async def _asked(self, subject: VerifierSubject) -> tuple[bool, str]:
+        found = await _verdict(subject, subject.proof)
+        _unseen(msgspec.structs.replace(subject, secrets=(subject.proof,)), repr(found))
+        return isinstance(found, Proven), repr(found)
+
+
+def _rule(subject: VerifierSubject) -> Proof:
+    return Proof(
+        methods=(ProofMethod.Plugin,),
+        issuer=subject.issuer,
+        audience=subject.audience,
+        plugin=Plugin("conformance"),
+        timeout=subject.timeout,
+    )
+
+
+async def _verdict(subject: VerifierSubject, text: str) -> Verdict | Unavailable:
+    rule, guard = _rule(subject), Guard(subject.surroundings, subject.timeout)
+    wanted = verifying.asked(rule, "team", "job")
+    found = await guard.ask(lambda: verifying.heard(subject.plug, subject.surroundings, Secret(text), wanted))
+    return verifying.verdict(found, rule, "team/job", subject.surroundings.clock.now())
 
 
 # Tools

@@ -24,7 +24,7 @@ def block(name: str) -> str:
 
 
 SHOWN = types.ModuleType("shown")
-BLOCKS = ("provider", "conformance", "decision", "decision conformance")
+BLOCKS = ("provider", "conformance", "decision", "decision conformance", "verifier", "verifier conformance")
 exec(compile("".join(block(name) for name in BLOCKS), "PROVIDERS.md", "exec"), SHOWN.__dict__)
 
 
@@ -33,6 +33,10 @@ class TestTheShownProvider(SHOWN.TestAcme):  # type: ignore[misc, name-defined]
 
 
 class TestTheShownDecisionPoint(SHOWN.TestFreeze):  # type: ignore[misc, name-defined]
+    """As a reader would run it."""
+
+
+class TestTheShownVerifier(SHOWN.TestReceipts):  # type: ignore[misc, name-defined]
     """As a reader would run it."""
 
 

@@ -1,5 +1,10 @@
 """Policies that ask plug-ins, installed as a distribution would be: what they say counts, and whatever else they do denies."""
 
+import hashlib
+import json
+import time
+from typing import Any
+
 import pytest
 import yaml
 
@@ -7,7 +12,7 @@ from tests.conformance.asking import states
 from tests.conformance.test_e_trust import decided, ran
 from tests.harness import Warden, job
 from tests.harness.manifests import API_VERSION, Document, document
-from tests.harness.plugins import DECISION_POINTS, install
+from tests.harness.plugins import DECISION_POINTS, VERIFIERS, install
 
 KEY = "canary-5e3c1b-of-the-plug-in"
 
@@ -56,6 +61,7 @@ def start(warden: Warden, *applied: str) -> None:
     """With the secret that plug-ins may read."""
     warden.environment["PLUGIN_KEY"] = KEY
     settings = {"apiVersion": API_VERSION, "kind": "ControllerConfiguration", "settings": {"allowEnv": ["PLUGIN_KEY"]}}
+    settings["settings"]["allowFiles"] = [str(warden.work)]  # type: ignore[index]
     config = warden.folder / "jobwarden.yaml"
     config.write_text(yaml.safe_dump(settings))
     warden.start("--config", str(config), applied=applied)
@@ -134,3 +140,139 @@ def test_one_that_is_away_denies_in_the_end_and_holds_up_nobody_else(deciding: W
         assert KEY not in str(run)
     assert KEY not in warden.log.read_text(encoding="utf-8")
     assert warden.stop() == 0
+
+
+VERIFIES = """
+import asyncio, hashlib, time
+from datetime import UTC, datetime
+from controller.base.references import EnvRef, SecretSource
+from controller.providers.verification import Rejected, Secret, Verified, Why
+
+class Provider:
+    def __init__(self, config, surroundings):
+        self.does, self.surroundings = config.get("does", "verify"), surroundings
+
+    async def verify(self, proof, wanted):
+        key = await self.surroundings.read(SecretSource(env_ref=EnvRef("PLUGIN_KEY")))
+        if not isinstance(key, Secret):
+            return key
+        match self.does:
+            case "raise": raise RuntimeError(f"{proof.reveal()} under {key.reveal()}")
+            case "hang": await asyncio.Event().wait()
+            case "lie": return {"subject": proof.reveal()}
+            case "endless": return Verified(subject="ann", id="one")
+            case "flood": return Verified(subject="ann", issued_at=datetime.now(UTC), claims={"x": "y" * 100_000_000})
+            case "repeat": return Verified(subject=proof.reveal(), issued_at=datetime.now(UTC))
+        said, _, mark = proof.reveal().rpartition("|")
+        if hashlib.sha256((said + key.reveal()).encode()).hexdigest() != mark:
+            return Rejected(Why.Untrusted if said else Why.Invalid)
+        subject, number, end = said.split("|")
+        return Verified(subject=subject, id=number, expires_at=datetime.fromtimestamp(float(end), UTC), claims={"team": "ops"})
+"""
+
+
+def shown(warden: Warden, subject: str, number: str, seconds: float = 300, key: str = KEY) -> str:
+    """A file with a proof that ends then."""
+    said = f"{subject}|{number}|{time.time() + seconds:.3f}"
+    path = warden.work / f"{subject}-{number}"
+    path.write_text(f"{said}|{hashlib.sha256((said + key).encode()).hexdigest()}")
+    return str(path)
+
+
+def proved(name: str, type_: str = "verifies", **proof: Any) -> list[Document]:
+    """A job whose policy wants a proof that a plug-in takes."""
+    plugin = {"type": type_, "config": proof.pop("config", {})}
+    says = 'proof.verified && proof.method == "Plugin" && proof.subject == "ann" && proof.claims["team"] == "ops"'
+    spec = {
+        "proof": {"required": True, "plugin": plugin, "timeout": "1s", **proof},
+        "rules": [{"name": "ann", "if": says, "decision": "Permit"}],
+    }
+    return [document("AuthorizationPolicy", name, spec), job(name, authorizationPolicyRef={"name": name})]
+
+
+@pytest.fixture
+def verifying(warden: Warden, monkeypatch: pytest.MonkeyPatch) -> Warden:
+    """A controller that has the plug-in."""
+    monkeypatch.setenv("JOBWARDEN_TEST_EXEC", "1")
+    install(warden, "verifies", VERIFIES, group=VERIFIERS)
+    return warden
+
+
+def asked(warden: Warden, name: str, proof: str) -> Document:
+    """The run that a request with this proof leads to, once it has ended."""
+    answer = warden.cli("trigger", name, "--wait", "-o", "json", "--proof-file", proof, deadline=180)
+    found: Document = json.loads(answer.out)
+    assert found["kind"] == "Run", answer
+    return found
+
+
+def test_what_a_plugin_takes_for_a_proof_is_one_for_one_run(verifying: Warden) -> None:
+    """Age, end and use are ours to look at, and of what is none nothing is shown; `trust check` looks without using it up."""
+    warden = verifying
+    kept = shown(warden, "ann", "checked", 3000)
+    nightly = document("CredentialProvider", "nightly", {"file": {"keys": {"proof": kept}}})
+    warden.write(
+        "all",
+        *proved("deploy"),
+        *proved("brief", maxAge="1m"),
+        nightly,
+        *proved("scheduled", proofFrom={"providerRef": {"name": "nightly"}}),
+    )
+    start(warden, "deploy", "brief", "scheduled")
+    good = shown(warden, "ann", "first")
+    run = asked(warden, "deploy", good)
+    assert run["status"]["state"] == "Succeeded"
+    assert "proved by ann (the plug-in verifies)" in str(decided(warden, run))
+    for name, proof, reason in (
+        ("deploy", good, "ProofReplayed"),
+        ("brief", good, "ProofTooOld"),
+        ("deploy", shown(warden, "ann", "late", -60), "ProofExpired"),
+        ("deploy", shown(warden, "canary-eve", "forged", key="another"), "ProofUntrusted"),
+        ("deploy", shown(warden, "bob", "other"), "DefaultDeny"),
+    ):
+        run = asked(warden, name, proof)
+        assert (run["status"]["state"], run["status"]["reason"]) == ("Denied", reason)
+        assert "canary-eve" not in str(run) + str(decided(warden, run))
+    for _ in range(2):
+        warden.cli("trust", "check", "scheduled").ok()
+    run = ran(warden, "scheduled")
+    assert run["status"]["state"] == "Succeeded"
+    assert ran_again(warden, "scheduled")["status"]["reason"] == "ProofReplayed"
+    log = warden.log.read_text(encoding="utf-8")
+    assert "canary-eve" not in log
+    assert (warden.work / "ann-first").read_text() not in log
+    assert KEY not in log
+
+
+def ran_again(warden: Warden, name: str) -> Document:
+    """The second run of a job."""
+    warden.trigger(name).ok()
+    [run] = warden.wait_run(name, "Denied")
+    return run
+
+
+@pytest.mark.parametrize(
+    ("does", "reason", "words"),
+    [
+        ("lie", "ProofNotChecked", "it answered with dict"),
+        ("endless", "ProofInvalid", "neither when it was made nor when it ends"),
+        ("flood", "ProofNotChecked", "more than is looked at"),
+        ("repeat", "ProofNotChecked", "holds the proof itself"),
+        ("missing", "ProofNotChecked", "'nobody-has-it' is not loaded"),
+        ("raise", "ProofNotChecked", "broke with RuntimeError"),
+        ("hang", "ProofNotChecked", "within 1s"),
+    ],
+)
+def test_whatever_a_verifier_does_instead_proves_nothing(verifying: Warden, does: str, reason: str, words: str) -> None:
+    """An outage is tried again for a minute; neither the proof nor the plug-in's secret is told."""
+    warden = verifying
+    missing = does == "missing"
+    warden.write("all", *proved("deploy", "nobody-has-it" if missing else "verifies", config={"does": does}))
+    start(warden, "deploy")
+    proof = shown(warden, "canary-ann", "one")
+    run = asked(warden, "deploy", proof)
+    assert (run["status"]["state"], run["status"]["reason"]) == ("Denied", reason)
+    assert words in run["status"]["message"] or "in a row" in run["status"]["message"]
+    told = str(run) + str(decided(warden, run)) + warden.log.read_text(encoding="utf-8")
+    assert "canary-ann" not in told.replace(proof, "")
+    assert KEY not in told

@@ -317,20 +317,40 @@ class ProvidedCredential(Model):
     )
 
 
+class VerifierPlugin(Model):
+    """A verifier that an installed plug-in brings."""
+
+    type: PluginType = Field(description="Name of its entry point in the group jobwarden.proof_verifiers.")
+    config: dict[str, Any] = Field(
+        default={},
+        description="What it is told, at most 16 KiB; the plug-in says what is allowed.",
+        json_schema_extra=open_object(),
+    )
+
+
 class Proof(Model):
     """What proves that a run may be. The proof itself comes with the request for the run, and never stands in a manifest."""
+
+    unions: ClassVar[tuple[Rule, ...]] = (exactly_one("methods", "plugin"),)
 
     required: bool = Field(
         default=False,
         description="Whether runs without a valid proof are refused. Else rules decide, by `proof.verified`.",
     )
     methods: list[Literal["JWT", "OIDC", "HMAC", "APIKey", "MTLS"]] = Field(
+        default=[],
         min_length=1,
         max_length=3,
         description="Which proofs count: `JWT` a token signed with a key of `jwks`, `OIDC` one signed with a key that the issuer publishes, `HMAC` a token "
         "under the shared secret of `secretFrom`, `APIKey` that secret itself, `MTLS` a token signed by the holder of a certificate of `clientAuthorities`.",
         json_schema_extra=list_of(""),
     )
+    plugin: VerifierPlugin | None = Field(
+        None,
+        description="A verifier of an installed plug-in, in place of `methods`. What it states of a proof is compared with `issuer`, `audience` and `maxAge`, "
+        "and an id that it states is good for one run.",
+    )
+    timeout: Duration = Field("10s", description="With `plugin`: how long one look may take.")
     issuer: ProofText | None = Field(None, description="The claim `iss` that proofs have.")
     audience: ProofText | None = Field(None, description="What the claim `aud` of proofs names, alone or among others.")
     jwks: JsonWebKeySet | None = Field(None, description="With `JWT`: the keys that proofs are signed with.")

@@ -14,6 +14,7 @@ _MOST_SKEW = timedelta(minutes=5)
 _MOST_CONFIG = 16 * 1024
 _ADDRESS = "Write it as https://HOST/PATH; what it must not show belongs into headersFrom"
 _LONGEST_QUESTION = timedelta(minutes=1)
+_LOOK = "10s"
 # With their defaults, which an API server writes into every rule.
 _ESCALATION: Mapping[str, Any] = {"approvals": 1, "allowSelf": False, "timeout": "24h"}
 
@@ -109,8 +110,8 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "MTLS": ("audience", "clientAuthorities"),
 }
 _USEFUL: Mapping[str, tuple[str, ...]] = {
-    "issuer": ("JWT", "OIDC", "HMAC"),
-    "audience": ("JWT", "OIDC", "HMAC", "MTLS"),
+    "issuer": ("JWT", "OIDC", "HMAC", "Plugin"),
+    "audience": ("JWT", "OIDC", "HMAC", "MTLS", "Plugin"),
     "jwks": ("JWT",),
     "serverAuthorities": ("JWT", "OIDC"),
     "clientAuthorities": ("MTLS",),
@@ -124,7 +125,9 @@ _NOT_TOGETHER = (
 
 def proof(said: Spec, pointer: str, *, cluster: bool) -> Iterator[Finding]:
     """The findings about what a policy wants proved. Pure."""
-    methods = said["methods"]
+    methods = said.get("methods", ())
+    if "plugin" in said:
+        yield from told(said["plugin"], f"{pointer}/plugin")
     for method in methods:
         for field in _NEEDED[method]:
             if field not in said:
@@ -135,9 +138,14 @@ def proof(said: Spec, pointer: str, *, cluster: bool) -> Iterator[Finding]:
                     f"Add proof.{field}, or remove {method}",
                 )
     for field, useful in _USEFUL.items():
-        if field in said and not set(useful) & set(methods):
-            message = f"{field} means nothing to {', '.join(methods)}"
-            yield Finding(f"{pointer}/{field}", Reason.InvalidCombination, message, "Remove it, or correct methods")
+        if field in said and not set(useful) & set(methods or ("Plugin",)):
+            message = f"{field} means nothing to {', '.join(methods) or 'a plug-in'}"
+            hint = (
+                "Remove it, or correct methods"
+                if methods
+                else "Remove it; what the plug-in takes belongs into plugin.config"
+            )
+            yield Finding(f"{pointer}/{field}", Reason.InvalidCombination, message, hint)
     for one, other, why in _NOT_TOGETHER:
         if one in methods and other in methods:
             yield Finding(
@@ -148,6 +156,7 @@ def proof(said: Spec, pointer: str, *, cluster: bool) -> Iterator[Finding]:
             )
     yield from _addresses(said, pointer)
     yield from _own_secret(said, pointer, cluster=cluster)
+    yield from _look(said, pointer)
     if durations.parse(said.get("clockSkew", "0s")) > _MOST_SKEW:
         message = "clocks that differ by more than 5m do not tell whether a proof has expired"
         yield Finding(f"{pointer}/clockSkew", Reason.OutOfRange, message, "Use at most 5m")
@@ -156,12 +165,23 @@ def proof(said: Spec, pointer: str, *, cluster: bool) -> Iterator[Finding]:
 def _addresses(said: Spec, pointer: str) -> Iterator[Finding]:
     """What keys are fetched from: over TLS, or on this host."""
     places = {"jwks/url": (said.get("jwks") or {}).get("url")}
-    if "OIDC" in said["methods"]:
+    if "OIDC" in said.get("methods", ()):
         places["issuer"] = said.get("issuer")
     for field, url in places.items():
         if url is not None and (why := urls.objection(url)):
             message = f"keys cannot be fetched from there: {why}"
             yield Finding(f"{pointer}/{field}", Reason.InvalidValue, message, "Write it as https://HOST/PATH")
+
+
+def _look(said: Spec, pointer: str) -> Iterator[Finding]:
+    """How long a plug-in may look; an API server writes the default into every policy."""
+    timeout = said.get("timeout", _LOOK)
+    if "plugin" not in said and timeout != _LOOK:
+        message = "timeout is for a plug-in, and methods are looked at here"
+        yield Finding(f"{pointer}/timeout", Reason.InvalidCombination, message, "Remove it")
+    if durations.parse(timeout) > _LONGEST_QUESTION:
+        message = "a look is given up after 1m, together with the run that waits for it"
+        yield Finding(f"{pointer}/timeout", Reason.OutOfRange, message, "Write 1m or less")
 
 
 def _own_secret(said: Spec, pointer: str, *, cluster: bool) -> Iterator[Finding]:
