@@ -67,7 +67,7 @@ def presentation(facts: TrustFacts) -> Presentation:
 def spends(proven: Iterable[Proven | None], facts: TrustFacts) -> tuple[Spend, ...]:
     """What is spent when the run is opened: each proof with an id, once. Pure."""
     use = presentation(facts).use
-    until = {one.once: one.holds_until for one in proven if one is not None and one.once is not None}
+    until = {one.once: one.once_until or one.holds_until for one in proven if one is not None and one.once is not None}
     return tuple(Spend(once, use, until[once]) for once in sorted(until))
 
 

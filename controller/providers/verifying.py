@@ -17,6 +17,7 @@ from controller.domain.proofs import Proven, Unproven, Verdict
 from controller.domain.reasons import Reason
 from controller.domain.trust import Proof, ProofMethod
 from controller.gates.enquiries import ProofEnquiry
+from controller.kinds.rules.trust import MOST_SKEW
 from controller.proofs import claims
 from controller.providers.plugged import LEFT_ALONE, Plugged
 from controller.providers.protocol import Refused, Secret, Unavailable
@@ -186,6 +187,8 @@ def _judged(said: Stated, rule: Proof, job: str, now: datetime) -> Verdict:
         key=said.key,
         algorithm=said.algorithm,
         once=_once(said, rule) if said.id is not None else None,
+        # One that does not end by itself may be taken by another policy however late, so its id is never forgotten.
+        once_until=said.expires_at + MOST_SKEW if said.expires_at is not None else _LATEST,
         claims=texts,
         lists=lists,
     )
@@ -207,7 +210,7 @@ def _untimely(said: Stated, rule: Proof, now: datetime) -> Unproven | None:
             Reason.ProofNotYetValid, "it says of itself that it is not valid yet; are the clocks of both sides right?"
         )
     if made is None and ends is not None and ends > now + rule.max_age:
-        # Its age is not known, and its id would be forgotten before it ends.
+        # Its age is not known.
         return Unproven(
             Reason.ProofTooOld,
             f"it ends later than maxAge ({_words(rule.max_age)}) from now, and {rule.words} does not state when it was made",

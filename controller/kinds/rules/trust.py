@@ -10,7 +10,7 @@ from controller.kinds.records import Reason
 from controller.kinds.rules.lists import doubles
 
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
-_MOST_SKEW = timedelta(minutes=5)
+MOST_SKEW = timedelta(minutes=5)
 _MOST_CONFIG = 16 * 1024
 _ADDRESS = "Write it as https://HOST/PATH; what it must not show belongs into headersFrom"
 _LONGEST_QUESTION = timedelta(minutes=1)
@@ -157,7 +157,7 @@ def proof(said: Spec, pointer: str, *, cluster: bool) -> Iterator[Finding]:
     yield from _addresses(said, pointer)
     yield from _own_secret(said, pointer, cluster=cluster)
     yield from _look(said, pointer)
-    if durations.parse(said.get("clockSkew", "0s")) > _MOST_SKEW:
+    if durations.parse(said.get("clockSkew", "0s")) > MOST_SKEW:
         message = "clocks that differ by more than 5m do not tell whether a proof has expired"
         yield Finding(f"{pointer}/clockSkew", Reason.OutOfRange, message, "Use at most 5m")
 

@@ -144,6 +144,10 @@ def test_a_proof_holds_for_maxage_at_most_whatever_is_stated(
         # The last instant at which it would be taken by whoever looks at it later.
         later = verdict.holds_until
         assert isinstance(verifying.verdict(answer, wanted, "team/job", later), Unproven)
+        # Its id is kept until no policy takes it.
+        assert verdict.once_until is not None
+        patient = rule(max_age=timedelta(days=36_500), clock_skew=timedelta(minutes=5))
+        assert isinstance(verifying.verdict(answer, patient, "team/job", verdict.once_until), Unproven)
     else:
         assert isinstance(verdict, Unproven)
 
