@@ -1,11 +1,10 @@
 """Who answers which enquiry of the gates."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from functools import cache
+from functools import cache, partial
 
 from controller.app.credentials import Around
 from controller.base.clock import Clock
-from controller.domain.trust import Decision
 from controller.gates.enquiries import (
     AccessAsked,
     Away,
@@ -15,9 +14,16 @@ from controller.gates.enquiries import (
     Judged,
     ProofEnquiry,
     Vouching,
+    no_decision,
 )
 from controller.loops.enquiring import Answerer
 from controller.loops.obtaining import Obtaining
+from controller.providers.authorization import DECISION_POINTS
+from controller.providers.deciding import DecisionPlugins
+from controller.providers.registry import Registry
+from controller.providers.surroundings import Surroundings
+from controller.providers.verification import VERIFIERS
+from controller.providers.verifying import Verifiers
 
 Decide = Callable[[DecisionAsked], Awaitable[Judged | Away]]
 Review = Callable[[AccessAsked], Awaitable[Judged | Away]]
@@ -25,26 +31,47 @@ Review = Callable[[AccessAsked], Awaitable[Judged | Away]]
 _NO_CLUSTER = "this controller watches no cluster (--kubernetes), so there is no API server to ask"
 
 
-def answerers(
-    clock: Clock, obtaining: Obtaining, around: Callable[[], Around], review: Callable[[], Review | None]
-) -> Mapping[type[Enquiry], Answerer]:
-    """An answerer for each kind of enquiry. `around` and `review` (None: there is no cluster) are looked up when somebody first asks."""
-    points = cache(lambda: _points(clock, around()))
-    proving = cache(lambda: _proving(clock, around(), obtaining))
+class Answering:
+    """All of one controller's. `by_kind` are the answerers, each for its kind of enquiry."""
 
-    async def decide(asked: Enquiry) -> Finding | Away:
+    def __init__(
+        self, clock: Clock, obtaining: Obtaining, around: Callable[[], Around], review: Callable[[], Review | None]
+    ) -> None:
+        """`around` and `review` (None: there is no cluster) are looked up when somebody first asks."""
+        self._review = review
+
+        def surroundings(name: str, namespace: str) -> Surroundings:
+            return around()(name, namespace)
+
+        self._points = cache(lambda: _points(clock, around()))
+        self._plugins = DecisionPlugins(partial(Registry, DECISION_POINTS), surroundings, clock)
+        self._verifiers = Verifiers(partial(Registry, VERIFIERS), surroundings, clock)
+        proving = cache(lambda: _proving(clock, around(), obtaining, self._verifiers))
+
+        async def prove(asked: Enquiry) -> Finding | Away:
+            return await proving()(asked)
+
+        self.by_kind: Mapping[type[Enquiry], Answerer] = {
+            Vouching: obtaining.vouch,
+            DecisionAsked: self._decide,
+            AccessAsked: self._may,
+            ProofEnquiry: prove,
+        }
+
+    async def close(self) -> None:
+        """Let go of the plug-ins that were asked."""
+        await self._plugins.close()
+        await self._verifiers.close()
+
+    async def _decide(self, asked: Enquiry) -> Finding | Away:
         assert isinstance(asked, DecisionAsked)
-        return await points()(asked)
+        decide = self._points() if asked.external.plugin is None else self._plugins.ask
+        return await decide(asked)
 
-    async def may(asked: Enquiry) -> Finding | Away:
+    async def _may(self, asked: Enquiry) -> Finding | Away:
         assert isinstance(asked, AccessAsked)
-        server = review()
-        return Judged(Decision.Deny, _NO_CLUSTER, understood=False) if server is None else await server(asked)
-
-    async def prove(asked: Enquiry) -> Finding | Away:
-        return await proving()(asked)
-
-    return {Vouching: obtaining.vouch, DecisionAsked: decide, AccessAsked: may, ProofEnquiry: prove}
+        server = self._review()
+        return no_decision(_NO_CLUSTER) if server is None else await server(asked)
 
 
 # What speaks HTTP costs a quarter of a second that nobody else owes (DECISIONS 29).
@@ -56,11 +83,11 @@ def _points(clock: Clock, around: Around) -> Decide:
     return DecisionPoints(clock, around).ask
 
 
-def _proving(clock: Clock, around: Around, obtaining: Obtaining) -> Answerer:
+def _proving(clock: Clock, around: Around, obtaining: Obtaining, verifiers: Verifiers) -> Answerer:
     from controller.loops.proving import Proving  # noqa: PLC0415
     from controller.providers.key_sets import KeySets  # noqa: PLC0415
 
     # Whoever takes requests from a cluster lets none by that points at this host.
     return Proving(
-        obtaining, lambda namespace: around(f"requests of {namespace}", namespace), KeySets(clock), clock
+        obtaining, lambda namespace: around(f"requests of {namespace}", namespace), KeySets(clock), verifiers, clock
     ).answer

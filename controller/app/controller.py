@@ -14,7 +14,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from importlib import metadata
@@ -26,7 +26,7 @@ import msgspec
 from controller.api.backend import Backend
 from controller.api.control import ControlServer
 from controller.app import commands, settings
-from controller.app.answers import answerers
+from controller.app.answers import Answering
 from controller.app.credentials import Around, around, providers
 from controller.app.health import Health
 from controller.app.options import LogFormat, RunOptions
@@ -49,11 +49,10 @@ from controller.executors.choice import Executors
 from controller.executors.local import LocalExecutor
 from controller.executors.private_files import PrivateFiles
 from controller.executors.protocol import Executor, Handle
-from controller.gates.enquiries import Enquiry
 from controller.loops.cleanups import CleanupLoop
 from controller.loops.credentials import CredentialLoop
 from controller.loops.dispatcher import Dispatcher, Identity, Limits
-from controller.loops.enquiring import Answerer, Enquiring
+from controller.loops.enquiring import Enquiring
 from controller.loops.evidence import EvidenceLoop
 from controller.loops.lease import LEASE, LeaseLoop
 from controller.loops.obtaining import Obtaining
@@ -65,7 +64,7 @@ from controller.loops.status import StatusLoop
 from controller.notifications.send import Sender
 from controller.providers import programs
 from controller.providers.instances import Instances
-from controller.providers.registry import Registry
+from controller.providers.registry import PROVIDERS, Registry
 from controller.reconcile.desired import Desired
 from controller.reconcile.pipeline import Outcome, Reconciler
 from controller.reconcile.records import CancelRequested, Intent, RunRequested
@@ -145,7 +144,8 @@ class _Controller:
             self._plan.defaults.pods.service_accounts,
             lambda: self._governors.latest,
         )
-        self._enquiring = Enquiring(store, clock, self._make_answerers(), self._poke)
+        self._answering = self._make_answering()
+        self._enquiring = Enquiring(store, clock, self._answering.by_kind, self._poke)
         self._cleanup_wake = Wake()
         self._evidence_wake = Wake()
         self._cluster: Cluster | None = None
@@ -363,13 +363,14 @@ class _Controller:
         self._supervisor.add("evidence", signing.run, restartable=True)
         self._supervisor.on_stop("evidence", signing.drain)
         self._supervisor.on_stop("enquiries", self._enquiring.close)
+        self._supervisor.on_stop("plug-ins of policies", self._answering.close)
         self._supervisor.on_stop("providers", self._obtaining.close)
 
     def _make_providers(self) -> Instances:
-        return providers(Registry(), self._around())
+        return providers(Registry(PROVIDERS), self._around())
 
-    def _make_answerers(self) -> Mapping[type[Enquiry], Answerer]:
-        return answerers(
+    def _make_answering(self) -> Answering:
+        return Answering(
             self._clock,
             self._obtaining,
             self._around,

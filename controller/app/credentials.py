@@ -1,4 +1,4 @@
-"""What credential providers and decision points of this controller may use: its settings, its environment, and its cluster, where there is one.
+"""What credential providers, decision points and verifiers of this controller may use: its settings, its environment, and its cluster, where there is one.
 
 The composition root makes one `Instances` for everybody who needs credentials.
 """
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from controller.base.clock import Clock
 from controller.base.references import Allowed
 from controller.providers.instances import Instances
-from controller.providers.protocol import SecretReader, TokenIssuer
+from controller.providers.protocol import IdentityProvider, SecretReader, TokenIssuer
 from controller.providers.registry import Registry
 from controller.providers.surroundings import Surroundings
 
@@ -16,7 +16,7 @@ Around = Callable[[str, str], Surroundings]
 """The surroundings of a document, by its name for messages and its namespace, "" for a Cluster kind."""
 
 
-def providers(registry: Registry, made: Around) -> Instances:
+def providers(registry: Registry[IdentityProvider], made: Around) -> Instances:
     """All providers of one controller."""
     return Instances(registry, lambda key: made(str(key), key.namespace))
 

@@ -113,7 +113,8 @@ def _identity(identity: Any) -> str:
     if identity is None:
         return "nobody (Untrusted)"
     scopes = f", scopes {' '.join(identity['scopes'])}" if identity["scopes"] else ""
-    return f"{identity['kind']} {identity['principal']} ({identity['trustLevel']}{scopes})"
+    attested = f", attested {identity['attestation']}" if "attestation" in identity else ""
+    return f"{identity['kind']} {identity['principal']} ({identity['trustLevel']}{scopes}{attested})"
 
 
 def _gate(outcome: Any) -> list[str]:

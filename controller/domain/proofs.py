@@ -15,7 +15,8 @@ from controller.domain.trust import ProofMethod
 class Proven(msgspec.Struct, frozen=True, kw_only=True):
     """A proof that holds. Only what whoever vouches for it has signed is in here.
 
-    `once` stands for the proof's own id, as a digest: None for one without. `holds_until` is the first instant at which it is no proof any more. `claims`
+    `once` stands for the proof's own id, as a digest: None for one without. `holds_until` is the first instant at which it is no proof any more for this policy, `once_until`
+    the first at which it is none for any, so that its id may be forgotten. `claims`
     are its claims as text, and `lists` those that are lists; claims of objects have names with dots.
     """
 
@@ -26,6 +27,7 @@ class Proven(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""  # what the key is called that it was verified with
     algorithm: str = ""
     once: str | None = None
+    once_until: datetime | None = None  # there where `once` is
     claims: Mapping[str, str] = {}
     lists: Mapping[str, tuple[str, ...]] = {}
 

@@ -132,7 +132,10 @@ class Reason(StrEnum):
     ProofTooOld = "ProofTooOld", "The proof is older than the policy allows."
     ProofNotYetValid = "ProofNotYetValid", "The proof is not valid yet."
     ProofReplayed = "ProofReplayed", "The proof has been used for another run."
-    ProofNotChecked = "ProofNotChecked", "What proofs are checked with could not be had in time, which denies."
+    ProofNotChecked = (
+        "ProofNotChecked",
+        "What proofs are checked with could not be had in time, or did not check it, which denies.",
+    )
 
     DecisionPointDenied = "DecisionPointDenied", "A decision point of a policy denies it."
     DecisionInvalid = "DecisionInvalid", "What a decision point of a policy answered is no decision, which denies."

@@ -41,6 +41,7 @@ def identity(spec: Source) -> trust.Identity:
         scopes=tuple(spec.get("scopes", ())),
         level=trust.TrustLevel(spec.get("trustLevel", trust.TrustLevel.Untrusted)),
         delegation=trust.Delegation(spec.get("delegation", trust.Delegation.Nothing)),
+        attestation=spec.get("attestation"),
     )
 
 
@@ -142,7 +143,7 @@ def _proof(source: Source) -> trust.Proof:
     keys = source.get("jwks") or {}
     return trust.Proof(
         required=source.get("required", False),
-        methods=tuple(trust.ProofMethod(one) for one in source["methods"]),
+        methods=_methods(source),
         issuer=source.get("issuer"),
         audience=source.get("audience"),
         jwks=keys.get("keySet"),
@@ -153,7 +154,15 @@ def _proof(source: Source) -> trust.Proof:
         source=_credential(source.get("proofFrom")),
         max_age=durations.parse(source.get("maxAge", "1h")),
         clock_skew=durations.parse(source.get("clockSkew", "30s")),
+        plugin=_plugin(source.get("plugin")),
+        timeout=durations.parse(source.get("timeout", "10s")),
     )
+
+
+def _methods(source: Source) -> tuple[trust.ProofMethod, ...]:
+    if source.get("plugin"):
+        return (trust.ProofMethod.Plugin,)
+    return tuple(trust.ProofMethod(one) for one in source["methods"])
 
 
 def _credential(source: Source | None) -> trust.Credential | None:
@@ -163,12 +172,17 @@ def _credential(source: Source | None) -> trust.Credential | None:
 
 def _external(source: Source) -> trust.External:
     return trust.External(
-        url=source["url"],
+        url=source.get("url", ""),
         timeout=durations.parse(source.get("timeout", "10s")),
         authority=_secret(source["caFrom"]) if "caFrom" in source else None,
         headers=tuple((one["name"], _secret(one["valueFrom"])) for one in source.get("headersFrom", ())),
         escalation=_escalation(source.get("escalation") or {}),
+        plugin=_plugin(source.get("plugin")),
     )
+
+
+def _plugin(source: Source | None) -> trust.Plugin | None:
+    return trust.Plugin(source["type"], source.get("config", {})) if source else None
 
 
 def _escalation(source: Source) -> trust.Escalation:

@@ -144,6 +144,8 @@ class Subject(Struct, frozen=True, omit_defaults=True):
 class Identity(Struct, frozen=True, omit_defaults=True):
     """A principal, as declared or, in a `Grant`, as a run acts as it. With a provider, the provider's answer may lower level and scopes and never raise them.
 
+    `attestation` is what the provider has to attest about the principal.
+
     `narrowed_from` are the scopes that `scopes` were made of by `children: Downscope`: whatever is asked for in its name is narrowed anew.
     """
 
@@ -228,6 +230,7 @@ class ProofMethod(StrEnum):
     HMAC = "HMAC"
     APIKey = "APIKey"
     MTLS = "MTLS"
+    Plugin = "Plugin"
 
 
 class Credential(Struct, frozen=True, omit_defaults=True):
@@ -237,10 +240,18 @@ class Credential(Struct, frozen=True, omit_defaults=True):
     key: str | None = None
 
 
+class Plugin(Struct, frozen=True, omit_defaults=True):
+    """Something that an installed distribution brings: the name of its entry point, and what it is told."""
+
+    type: str
+    config: Mapping[str, Any] = {}
+
+
 class Proof(Struct, frozen=True, omit_defaults=True):
     """What proves that a run may be. `jwks` is a JWK Set in JSON, `*_authorities` are certificates in PEM: all of that is public.
 
-    `secret` is what HMAC and APIKey are checked with, `source` where the proof is when nobody brought one along.
+    `secret` is what HMAC and APIKey are checked with, `source` where the proof is when nobody brought one along. With `plugin` that is the only method, and
+    `timeout` bounds one look.
     """
 
     required: bool = False
@@ -255,6 +266,13 @@ class Proof(Struct, frozen=True, omit_defaults=True):
     source: Credential | None = None
     max_age: timedelta = timedelta(hours=1)
     clock_skew: timedelta = timedelta(seconds=30)
+    plugin: Plugin | None = None
+    timeout: timedelta = timedelta(seconds=10)
+
+    @property
+    def words(self) -> str:
+        """What proofs are looked at by, for people. Pure."""
+        return " or ".join(self.methods) if self.plugin is None else f"the plug-in {self.plugin.type}"
 
 
 class Escalation(Struct, frozen=True, omit_defaults=True):
@@ -266,13 +284,19 @@ class Escalation(Struct, frozen=True, omit_defaults=True):
 
 
 class External(Struct, frozen=True, omit_defaults=True):
-    """A decision point that is asked over HTTP. What it is shown as headers and whom it is trusted by (PEM) is read when it is asked."""
+    """A decision point: one that is asked over HTTP, or a plug-in. What it is shown as headers and whom it is trusted by (PEM) is read when it is asked."""
 
-    url: str
+    url: str = ""
     timeout: timedelta = timedelta(seconds=10)
     authority: SecretSource | None = None
     headers: tuple[tuple[str, SecretSource], ...] = ()
     escalation: Escalation = Escalation()
+    plugin: Plugin | None = None
+
+    @property
+    def where(self) -> str:
+        """What is asked, for people. Pure."""
+        return self.url if self.plugin is None else f"the plug-in {self.plugin.type}"
 
 
 class AccessSubject(StrEnum):

@@ -126,6 +126,7 @@ def values(facts: TrustFacts, identity: Identity | None) -> dict[str, Any]:
             "runAs": (identity.subject.run_as or "") if identity else "",
             "scopes": list(identity.scopes) if identity else [],
             "delegation": identity.delegation if identity else "None",
+            "attestation": (identity.attestation or "") if identity else "",
         },
         "trust": {"level": str(level_of(identity)), "rank": level_of(identity).rank},
         "proof": proof.values(None),

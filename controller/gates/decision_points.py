@@ -1,4 +1,4 @@
-"""What a policy asks others than its rules, and what their answers mean: a decision point over HTTP, and the API server.
+"""What a policy asks others than its rules, and what their answers mean: a decision point, and the API server.
 
 Part of gate 6. Invariant: pure; whoever does not answer, or does not answer with a decision, denies.
 """
@@ -73,7 +73,7 @@ def _questions(
 
 
 def _by_point(name: str, external: External, finding: Finding) -> Voice:
-    facts = {"decisionPoint": external.url}
+    facts = {"decisionPoint": external.where}
     match finding:
         case Judged(decision, message, understood=True) if decision in _REASONS:
             said = f"the decision point of {name} says {decision}{f': {message}' if message else ''}"

@@ -67,11 +67,12 @@ class Vouching(Enquiry, frozen=True, kw_only=True):
 
 
 class Vouched(Finding, frozen=True):
-    """It does: for whom, how far, and for which scopes; None: it says nothing about that."""
+    """It does: for whom, how far, for which scopes, and what it attests; None: it says nothing about that."""
 
     principal: str | None = None
     level: TrustLevel | None = None
     scopes: tuple[str, ...] | None = None
+    attestations: tuple[str, ...] | None = None
 
 
 class NotVouched(Finding, frozen=True):
@@ -97,7 +98,7 @@ class DecisionAsked(Enquiry, frozen=True, kw_only=True):
     @property
     def words(self) -> str:
         """What is waited for, for people. Pure."""
-        return f"{self.of} asks {self.external.url}"
+        return f"{self.of} asks {self.external.where}"
 
 
 class AccessAsked(Enquiry, frozen=True, kw_only=True):
@@ -133,6 +134,11 @@ class Judged(Finding, frozen=True):
     understood: bool = True
 
 
+def no_decision(message: str) -> Judged:
+    """The finding about an answer that is no decision: it denies, and the message tells what it was. Pure."""
+    return Judged(Decision.Deny, message, understood=False)
+
+
 # What proves that a run may be (gate 5)
 
 
@@ -150,7 +156,7 @@ class ProofEnquiry(Enquiry, frozen=True, kw_only=True):
     @property
     def words(self) -> str:
         """What is waited for, for people. Pure."""
-        return f"the proof ({' or '.join(self.rule.methods)}) that {self.of} asks for is looked at"
+        return f"the proof ({self.rule.words}) that {self.of} asks for is looked at"
 
 
 class ProofFinding(Finding, frozen=True):

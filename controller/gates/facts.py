@@ -56,7 +56,7 @@ class TrustFacts(msgspec.Struct, frozen=True):
 
 
 class Spend(msgspec.Struct, frozen=True):
-    """A proof that is good for one use, by `Proven.once`; at `until` it is none any more."""
+    """A proof that is good for one use, by `Proven.once`; at `until` it is none any more, for any policy."""
 
     once: str
     use: str

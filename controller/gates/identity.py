@@ -1,7 +1,7 @@
 """Gates 1 and 3: who the run is, and what the runs that triggered it leave of that. Source: spec-scheduler 6.1 and 7; cases S079, S080, S097, S098, S100, S101, S103.
 
 Where a provider stands behind an identity, it is asked for every run that is to act as it, also for one that inherits it. Invariant: what comes out has
-no level and no scope that was not declared, or not the parents', whatever the provider answers.
+no level and no scope that was not declared, or not the parents', whatever the provider answers, and nothing unattested that is to be attested.
 """
 
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ def resolve(facts: TrustFacts) -> Resolved | Vouching:
         case _No():
             return _denied(held.reason, held.message, IDENTITY)
         case Identity():
-            how = f"declared by {source}, vouched for by {provider_of(facts, held)}"
+            how = f"declared by {source}, vouched for by {_vouching(facts, held)}"
             return _permitted(held, IDENTITY, Reason.IdentityResolved, how)
 
 
@@ -98,7 +98,8 @@ def shown(identity: Identity | None) -> dict[str, str]:
     if identity is None:
         return {"level": TrustLevel.Untrusted}
     shown = {"kind": identity.subject.kind, "principal": identity.subject.principal, "level": identity.level}
-    return shown | ({"scopes": " ".join(identity.scopes)} if identity.scopes else {})
+    attested = {"attestation": identity.attestation} if identity.attestation is not None else {}
+    return shown | ({"scopes": " ".join(identity.scopes)} if identity.scopes else {}) | attested
 
 
 def provider_of(facts: TrustFacts, identity: Identity) -> str:
@@ -111,6 +112,12 @@ def provider_of(facts: TrustFacts, identity: Identity) -> str:
         if ref.kind.startswith("Cluster")
         else f"{ref.kind} {facts.dispatch.namespace}/{ref.name}"
     )
+
+
+def _vouching(facts: TrustFacts, identity: Identity) -> str:
+    """The same, with what it attests."""
+    attests = f", which attests {identity.attestation}" if identity.attestation is not None else ""
+    return f"{provider_of(facts, identity)}{attests}"
 
 
 # Who stands behind it
@@ -133,7 +140,7 @@ def _vouched(facts: TrustFacts, identity: Identity) -> Identity | Vouching | _No
 def _believed(identity: Identity, finding: Finding) -> Identity | _No:
     """What of an answer counts: nobody else, no higher level, no other scope; and of what was narrowed a higher level is a lie."""
     match finding:
-        case Vouched(principal, level, scopes):
+        case Vouched(principal, level, scopes, attestations):
             pass
         case NoAnswer(message):
             return _No(Reason.NoAnswer, message)
@@ -144,6 +151,11 @@ def _believed(identity: Identity, finding: Finding) -> Identity | _No:
     if principal is not None and principal != identity.subject.principal:
         return _No(
             Reason.IdentityRefused, f"its provider vouches for {principal}, and not for {identity.subject.principal}"
+        )
+    if identity.attestation is not None and identity.attestation not in (attestations or ()):
+        return _No(
+            Reason.IdentityRefused,
+            f"its provider does not attest {identity.attestation}, which the identity wants attested",
         )
     if identity.narrowed_from and level is not None and level.rank > identity.level.rank:
         return _No(
@@ -229,18 +241,27 @@ def _handed(facts: TrustFacts, shared: Identity | _No, reason: Reason, how: str)
             if held.narrowed_from:
                 how = f"with {' '.join(held.scopes)}, {how}"
             if held.provider is not None:
-                how = f"{how}, vouched for by {provider_of(facts, held)}"
+                how = f"{how}, vouched for by {_vouching(facts, held)}"
             return _permitted(held, CHILDREN, reason, how, borrowed=True)
 
 
 def _shared(facts: TrustFacts) -> Identity | _No | None:
-    """The identity that all parents have: of several that differ in level the lowest, with the scopes that all of them have. None: they have none."""
+    """The identity that all parents have: of several that differ in level the lowest, with the scopes that all of them have, and attested as any of them is.
+
+    None: they have none.
+    """
     theirs = [_identity_of(parent) for parent in facts.parents]
     known = [one for one in theirs if one is not None]
     if not known:
         return None
     if len(known) < len(theirs) or len({(one.subject, one.provider) for one in known}) > 1:
         return _No(Reason.ParentsDisagree, "the runs that triggered it act as different principals")
+    attestations = {one.attestation for one in known} - {None}
+    if len(attestations) > 1:
+        # Nobody is asked for two.
+        return _No(
+            Reason.ParentsDisagree, "the runs that triggered it want different things attested of their principal"
+        )
     lowest = min(known, key=lambda one: one.level.rank)
     scopes = _in_all([one.scopes for one in known])
     if lowest.provider is not None and not scopes and any(one.scopes for one in known):
@@ -250,6 +271,7 @@ def _shared(facts: TrustFacts) -> Identity | _No | None:
     return msgspec.structs.replace(
         lowest,
         scopes=scopes,
+        attestation=next(iter(attestations), None),
         narrowed_from=_in_all([one.narrowed_from or one.scopes for one in known]) if narrowed else (),
     )
 

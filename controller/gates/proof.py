@@ -35,9 +35,10 @@ def check(name: str, rule: Proof, facts: TrustFacts) -> Checked | ProofEnquiry:
     verdict = _judged(finding, rule, facts)
     if isinstance(verdict, Unproven):
         return _failed(name, rule, verdict)
+    how = rule.words if rule.plugin is not None else verdict.method
     by = f" by {_shown(verdict.subject)}" if verdict.subject else ""
     return Checked(
-        Outcome(GATE, Decision.Permit, Reason.ProofVerified, f"{name}: proved{by} ({verdict.method})", _facts(verdict)),
+        Outcome(GATE, Decision.Permit, Reason.ProofVerified, f"{name}: proved{by} ({how})", _facts(verdict, rule)),
         verdict,
     )
 
@@ -66,7 +67,7 @@ def presentation(facts: TrustFacts) -> Presentation:
 def spends(proven: Iterable[Proven | None], facts: TrustFacts) -> tuple[Spend, ...]:
     """What is spent when the run is opened: each proof with an id, once. Pure."""
     use = presentation(facts).use
-    until = {one.once: one.holds_until for one in proven if one is not None and one.once is not None}
+    until = {one.once: one.once_until or one.holds_until for one in proven if one is not None and one.once is not None}
     return tuple(Spend(once, use, until[once]) for once in sorted(until))
 
 
@@ -104,9 +105,8 @@ def _judged(finding: Finding, rule: Proof, facts: TrustFacts) -> Verdict:
 def _lacking(name: str, rule: Proof) -> Checked:
     if not rule.required:
         return Checked(Outcome(GATE, Decision.Permit, Reason.ProofAbsent, f"{name} requires none, and none came"), None)
-    methods = " or ".join(rule.methods)
     message = (
-        f"{name} requires a proof ({methods}), and none came with the request: trigger with --proof-file or --proof-secret, or a RunRequest with "
+        f"{name} requires a proof ({rule.words}), and none came with the request: trigger with --proof-file or --proof-secret, or a RunRequest with "
         "spec.proofFrom"
     )
     return Checked(Outcome(GATE, Decision.Deny, Reason.ProofMissing, message), None)
@@ -117,10 +117,11 @@ def _failed(name: str, rule: Proof, verdict: Unproven) -> Checked:
     return Checked(Outcome(GATE, decision, verdict.reason, f"the proof that {name} asks for: {verdict.message}"), None)
 
 
-def _facts(proven: Proven) -> dict[str, str]:
+def _facts(proven: Proven, rule: Proof) -> dict[str, str]:
     """What is kept of a proof: who vouches for whom, and how."""
     known = {"issuer": proven.issuer, "subject": proven.subject, "key": proven.key, "algorithm": proven.algorithm}
-    return {"method": str(proven.method)} | {name: _shown(value) for name, value in known.items() if value}
+    plugin = {"plugin": rule.plugin.type} if rule.plugin is not None else {}
+    return {"method": str(proven.method)} | plugin | {name: _shown(value) for name, value in known.items() if value}
 
 
 def _shown(text: str) -> str:

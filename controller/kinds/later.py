@@ -2,10 +2,7 @@
 
 from collections.abc import Mapping
 
-_ATTESTATIONS = "Attestations"
 _AGENTS = "Agents"
-
-_ATTESTED = {"attestation": _ATTESTATIONS}
 
 # By kind, then by pointer with * for list positions, then by field; the value names the capability that brings it.
 FIELDS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
@@ -15,9 +12,7 @@ FIELDS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
             "gateway": _AGENTS,
             "gatewayRef": _AGENTS,
         },
-        "/spec/identity": _ATTESTED,
     },
-    "IdentityProfile": {"/spec": _ATTESTED},
 }
 
 KINDS: Mapping[str, str] = {

@@ -264,7 +264,7 @@ class Obtaining:
                 await _give_back(caller, lease)
         match answer:
             case Session():
-                return Vouched(answer.principal, answer.level, answer.scopes)
+                return Vouched(answer.principal, answer.level, answer.scopes, answer.attestations)
             case Refused():
                 return NotVouched(answer.message)
             case Unavailable():

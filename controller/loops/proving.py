@@ -1,6 +1,7 @@
 """Looks at proofs of authority for the gates: reads the proof where it is, brings the keys or the secret that it is checked with, and forgets both.
 
     ProofEnquiry → the proof (reference, or the policy's provider) → its method → keys (key_sets) or secret (obtaining) → proofs.verify → ProofFinding
+                                                                   → the policy's plug-in (verifying) ────────────────────────────────▶
 
 Invariant: a proof and what it is checked with are in memory while one is looked at, masked meanwhile, and in nothing that leaves here.
 """
@@ -20,6 +21,7 @@ from controller.proofs.tokens import Token
 from controller.providers.key_sets import KeySets, Place
 from controller.providers.protocol import Refused, Secret, Unavailable
 from controller.providers.surroundings import Surroundings
+from controller.providers.verifying import Verifiers
 
 
 class Credentials(Protocol):
@@ -34,10 +36,16 @@ class Proving:
     """An answerer of one controller."""
 
     def __init__(
-        self, credentials: Credentials, surroundings: Callable[[str], Surroundings], sets: KeySets, clock: Clock
+        self,
+        credentials: Credentials,
+        surroundings: Callable[[str], Surroundings],
+        sets: KeySets,
+        verifiers: Verifiers,
+        clock: Clock,
     ) -> None:
         """`surroundings` makes what references of a namespace are read with."""
         self._credentials, self._surroundings, self._sets, self._clock = credentials, surroundings, sets, clock
+        self._verifiers = verifiers
 
     async def answer(self, enquiry: Enquiry) -> Finding | Away:
         """What becomes of the proof that is asked about. Errors: StoreUnavailable."""
@@ -72,6 +80,8 @@ class Proving:
 
     async def _verdict(self, enquiry: ProofEnquiry, text: str) -> Verdict | Unavailable:
         rule, job = enquiry.rule, f"{enquiry.namespace}/{enquiry.job}"
+        if rule.plugin is not None:
+            return await self._verifiers.look(enquiry, text)
         found = verify.method_of(text, rule)
         if isinstance(found, Unproven):
             return found

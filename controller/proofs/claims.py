@@ -11,6 +11,7 @@ from typing import Any
 from controller.domain.proofs import Unproven
 from controller.domain.reasons import Reason
 from controller.domain.trust import Proof
+from controller.kinds.rules.trust import MOST_SKEW
 
 JOB = "jobwarden.dev/job"
 """The claim that says for which job a proof is, as NAMESPACE/NAME; one with it is good for no other."""
@@ -41,6 +42,13 @@ def holds_until(claims: Mapping[str, Any], rule: Proof) -> datetime:
     assert made is not None
     assert ends is not None
     return min(made + rule.max_age, ends, _LATEST) + rule.clock_skew
+
+
+def ends(claims: Mapping[str, Any]) -> datetime:
+    """The first instant at which a token without `objection` is too old for every policy, whatever its `maxAge` and `clockSkew`. Pure."""
+    said = _instant(claims["exp"])
+    assert said is not None
+    return min(said, _LATEST) + MOST_SKEW
 
 
 def flat(claims: Mapping[str, Any]) -> Flat | None:

@@ -9,6 +9,8 @@ import hmac
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+import msgspec
+
 from controller.base import canonical
 from controller.domain.proofs import Proven, Unproven, Verdict
 from controller.domain.reasons import Reason
@@ -81,17 +83,8 @@ def by_certificate(token: Token, rule: Proof, job: str, now: datetime) -> Verdic
     verdict = _claimed(token, ProofMethod.MTLS, rule, job, now, key=client.fingerprint)
     if isinstance(verdict, Unproven):
         return verdict
-    return Proven(
-        method=ProofMethod.MTLS,
-        holds_until=min(verdict.holds_until, client.not_after),
-        issuer=client.issuer,
-        subject=client.names[0],
-        key=client.fingerprint,
-        algorithm=verdict.algorithm,
-        once=verdict.once,
-        claims=verdict.claims,
-        lists=verdict.lists,
-    )
+    holds_until = min(verdict.holds_until, client.not_after)
+    return msgspec.structs.replace(verdict, holds_until=holds_until, issuer=client.issuer, subject=client.names[0])
 
 
 def by_api_key(text: str, secret: bytes, now: datetime) -> Verdict:
@@ -119,7 +112,7 @@ def _takes(method: ProofMethod, token: Token, rule: Proof) -> bool:
             return signed and certified
         case ProofMethod.HMAC:
             return token.algorithm in keys.SYMMETRIC
-        case ProofMethod.APIKey:
+        case ProofMethod.APIKey | ProofMethod.Plugin:
             return False
 
 
@@ -130,6 +123,7 @@ def _forms(rule: Proof) -> list[str]:
         ProofMethod.MTLS: "tokens signed with the key of a certificate in x5c",
         ProofMethod.HMAC: "tokens under a shared secret (HS256, HS384, HS512)",
         ProofMethod.APIKey: "a key as it is",
+        ProofMethod.Plugin: "what its plug-in takes",
     }
     return [forms[method] for method in rule.methods]
 
@@ -154,6 +148,7 @@ def _claimed(token: Token, method: ProofMethod, rule: Proof, job: str, now: date
         key=key,
         algorithm=token.algorithm,
         once=_once(method, key if method is ProofMethod.MTLS else issuer, identity) if identity else None,
+        once_until=claims.ends(said),
         claims=flat[0],
         lists=flat[1],
     )

@@ -1,7 +1,7 @@
 """What of an answer is believed: a provider may give less than was asked for, never more, and never somebody else.
 
 `calling` asks before it gives a session to anybody. Invariant: pure; a session that comes out has no scope that was not asked for, no level above the
-profile's, no end that has passed, and a lease that can be written down.
+profile's, no end that has passed, and a lease that can be written down; and what is given in the name of an identity attests what that one wants attested.
 """
 
 from collections.abc import Mapping
@@ -16,6 +16,7 @@ from controller.providers.words import listed
 
 MOST_CREDENTIALS = 64
 _LONGEST_LEASE = 1024  # characters
+_MOST_ATTESTATIONS, _LONGEST_ATTESTATION = 64, 256
 
 
 def accept(identity: Identity | None, asked: tuple[str, ...], session: Session, now: datetime) -> Session | Refused:
@@ -37,6 +38,8 @@ def accept(identity: Identity | None, asked: tuple[str, ...], session: Session, 
         return Refused(
             f"the provider answered for {session.principal!r}, not for {expected!r}: correct spec.subject.principal, or what the provider is asked with"
         )
+    if (lacking := _unattested(identity, session)) is not None:
+        return Refused(lacking)
     return msgspec.structs.replace(session, level=_lower(identity.level, session.level))
 
 
@@ -54,6 +57,8 @@ def accept_narrower(
     known = {wide.principal or identity.subject.principal, identity.subject.principal}
     if session.principal is not None and session.principal not in known:
         return Refused(f"the provider answered for {session.principal!r}, not for {listed(known)}")
+    if (lacking := _unattested(identity, session)) is not None:
+        return Refused(lacking)
     ceiling = _lower(identity.level, wide.level)
     if session.level is not None and session.level.rank > ceiling.rank:
         return Refused(
@@ -98,6 +103,14 @@ def _wide(asked: tuple[str, ...], session: Session) -> str | None:
     return f"the provider granted {listed(beyond)}, which nobody asked for" if beyond else None
 
 
+def _unattested(identity: Identity, session: Session) -> str | None:
+    wanted, said = identity.attestation, session.attestations
+    if wanted is None or wanted in (said or ()):
+        return None
+    attests = "says nothing of attestations" if said is None else f"attests {listed(said)}"
+    return f"the provider does not attest {wanted!r}, which spec.attestation wants: it {attests}"
+
+
 def _ended(session: Session, now: datetime) -> str | None:
     if session.expires_at is None or session.expires_at > now:
         return None
@@ -112,6 +125,8 @@ def _malformed(session: Session) -> str | None:
         return f"one of the provider's credentials has more than {LARGEST} characters"
     if not _is_texts(session.scopes):
         return "the provider's scopes are not words"
+    if not _is_attestations(session.attestations):
+        return f"the provider's attestations are not at most {_MOST_ATTESTATIONS} words of at most {_LONGEST_ATTESTATION} characters"
     if not _is(session.principal, str):
         return "the provider's principal is no text"
     if not _is(session.level, TrustLevel):
@@ -147,6 +162,14 @@ def _is_secrets(thing: object) -> bool:
 
 def _is_texts(thing: object) -> bool:
     return thing is None or (isinstance(thing, tuple) and all(isinstance(one, str) for one in thing))
+
+
+def _is_attestations(thing: object) -> bool:
+    return thing is None or (
+        isinstance(thing, tuple)
+        and len(thing) <= _MOST_ATTESTATIONS
+        and all(isinstance(one, str) and len(one) <= _LONGEST_ATTESTATION for one in thing)
+    )
 
 
 def _is_instant(thing: object) -> bool:

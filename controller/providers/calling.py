@@ -4,20 +4,16 @@ Everybody who wants something of a provider has a `Caller`. Invariant: nothing t
 a secret into a message; and what was granted to nobody is given back.
 """
 
-import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar
 
-from controller.base import durations
 from controller.base.clock import Clock
 from controller.base.logs import event
-from controller.base.masking import SECRETS
-from controller.providers import accepting, breaker, words
+from controller.providers import accepting
 from controller.providers.aside import Aside
-from controller.providers.breaker import Breaker
+from controller.providers.guard import Guard, at_once
 from controller.providers.protocol import (
     Closing,
     Downscoping,
@@ -34,7 +30,6 @@ from controller.providers.surroundings import Surroundings
 
 _log = logging.getLogger(__name__)
 
-Given = TypeVar("Given")
 _LONGEST_WAIT = timedelta(hours=1)
 
 
@@ -51,11 +46,9 @@ class Caller:
     ) -> None:
         """`aside`: where its code runs, if it is not ours."""
         self.name = surroundings.name
-        self._provider, self._surroundings, self._aside = provider, surroundings, aside
-        self._timeout = timeout
+        self._provider, self._surroundings = provider, surroundings
         self._clock: Clock = surroundings.clock
-        self._breaker = Breaker()
-        self._strays: set[asyncio.Task[Any]] = set()
+        self._guard = Guard(surroundings, timeout, aside=aside)
         # Looked at once: to find out whether something is of a Protocol costs more than many an answer.
         self._immediate = provider if aside is None and isinstance(provider, Immediate) else None
         self.can_downscope = isinstance(provider, Downscoping)
@@ -69,9 +62,9 @@ class Caller:
         """An accepted session. See `IdentityProvider.resolve` and `accepting.accept`."""
         immediate = self._immediate
         if immediate is None:
-            answer = await self._ask(lambda: self._provider.resolve(request))
+            answer = await self._guard.ask(lambda: self._provider.resolve(request), partial(self._late, None))
         else:
-            answer = _at_once(lambda: immediate.resolve_now(request))
+            answer = at_once(lambda: immediate.resolve_now(request))
         return await self._judged(answer, lambda made: self._accepted(request, made))
 
     async def downscope(self, request: Request, session: Session) -> Session | Refused | Unavailable:
@@ -87,7 +80,8 @@ class Caller:
         if refusal is not None:
             return self._refused(refusal)
         identity, now = request.identity, self._clock.now
-        answer = await self._ask(lambda: provider.downscope(request, session), held=session.lease)
+        late = partial(self._late, session.lease)
+        answer = await self._guard.ask(lambda: provider.downscope(request, session), late)
         return await self._judged(
             answer,
             lambda made: accepting.accept_narrower(identity, session, request.scopes, made, now()),
@@ -99,7 +93,7 @@ class Caller:
         provider = self._provider
         if not isinstance(provider, Renewing):
             return await self.resolve(request)
-        answer = await self._ask(lambda: provider.renew(request, session), held=session.lease)
+        answer = await self._guard.ask(lambda: provider.renew(request, session), partial(self._late, session.lease))
 
         def accept(made: Session) -> Session | Refused:
             if made.lease != session.lease:
@@ -114,7 +108,7 @@ class Caller:
         provider = self._provider
         if not isinstance(provider, Revoking):
             return self._refused("it cannot take back what it gives")
-        answer = await self._within(lambda: provider.revoke(lease))
+        answer = await self._guard.within(lambda: provider.revoke(lease))
         if answer is None or isinstance(answer, Refused | Unavailable):
             return None if answer is None else self._no(answer)
         return self._unavailable("it answered with something that the Protocol does not know")
@@ -122,10 +116,7 @@ class Caller:
     async def close(self) -> None:
         """Let go of the provider."""
         provider = self._provider
-        if isinstance(provider, Closing):
-            await self._within(provider.close)
-        if self._aside is not None:
-            self._aside.close()
+        await self._guard.close(provider.close if isinstance(provider, Closing) else None)
 
     # Judging
 
@@ -158,105 +149,23 @@ class Caller:
         return self._refused(f"it answered with {type(answer).__name__}, which the Protocol does not know")
 
     def _refused(self, message: object) -> Refused:
-        return Refused(f"{self.name}: {self._words(message)}")
+        return Refused(f"{self.name}: {self._guard.words(message)}")
 
     def _unavailable(self, message: object, retry_after: object = None) -> Unavailable:
         wait = min(max(retry_after, timedelta(0)), _LONGEST_WAIT) if isinstance(retry_after, timedelta) else None
-        return Unavailable(f"{self.name}: {self._words(message)}", wait)
+        return Unavailable(f"{self.name}: {self._guard.words(message)}", wait)
 
-    def _words(self, message: object) -> str:
-        text = message if isinstance(message, str) else ""
-        return words.fit(text, self._surroundings.masker, SECRETS) or "it does not say why"
+    # Giving back
 
-    # Calling
-
-    async def _ask(self, call: Callable[[], Coroutine[Any, Any, object]], held: str | None = None) -> object:
-        """One call through the breaker."""
-        # A call that is out for longer than that has been given up by everybody.
-        patience = 2 * self._timeout
-        self._breaker, wait = breaker.ask(self._breaker, self._clock.monotonic(), patience)
-        if wait is not None:
-            failures = self._breaker.failures
-            return Unavailable(
-                f"it failed {failures} times in a row and is not asked again for {durations.format(_whole(wait))}", wait
-            )
-        answer = await self._within(call, held)
-        before = self._breaker.state
-        self._breaker = breaker.tell(
-            self._breaker, self._clock.monotonic(), answered=not isinstance(answer, Unavailable)
-        )
-        if self._breaker.state is not before:
-            event(_log, "provider circuit breaker", provider=self.name, state=self._breaker.state)
-        return answer
-
-    async def _within(self, call: Callable[[], Coroutine[Any, Any, object]], held: str | None = None) -> object:
-        """What one call gives before its time is over; exceptions are outages. `held` is a lease that a run holds already."""
-        there = call if self._aside is None else lambda: self._away(call)
-        task = asyncio.ensure_future(_quietly(there))
-        try:
-            done, _ = await asyncio.wait({task}, timeout=self._timeout.total_seconds())
-        except asyncio.CancelledError:
-            self._leave(task, held)
-            raise
-        if not done:
-            self._leave(task, held)
-            return Unavailable(f"no answer within {durations.format(self._timeout)}")
-        return Unavailable("it gave up by itself") if task.cancelled() else task.result()
-
-    async def _away(self, call: Callable[[], Coroutine[Any, Any, object]]) -> object:
-        assert self._aside is not None
-        return await self._aside.call(call)
-
-    def _leave(self, task: asyncio.Task[object], held: str | None) -> None:
-        """Stop waiting; what arrives late all the same is given back."""
-        task.cancel()
-        self._strays.add(task)
-        task.add_done_callback(partial(self._late, held))
-
-    def _late(self, held: str | None, task: asyncio.Task[object]) -> None:
-        self._strays.discard(task)
-        answer = None if task.cancelled() else task.result()
+    def _late(self, held: str | None, answer: object) -> None:
+        """What was granted when nobody waited for it any more is given back."""
         if isinstance(answer, Session):
-            giving_back = asyncio.ensure_future(self._give_back(answer, held))
-            self._strays.add(giving_back)
-            giving_back.add_done_callback(self._strays.discard)
+            self._guard.see_to(self._give_back(answer, held))
 
     async def _give_back(self, session: Session, held: str | None) -> None:
         """Revoke what was granted and is used by nobody."""
         provider, lease = self._provider, session.lease
         if isinstance(provider, Revoking) and isinstance(lease, str) and lease != held:
-            outcome = await self._within(lambda: provider.revoke(lease))
+            outcome = await self._guard.within(lambda: provider.revoke(lease))
             if outcome is not None:
                 event(_log, "an unused lease was not revoked; it ends by itself", logging.WARNING, provider=self.name)
-
-
-async def _quietly(call: Callable[[], Coroutine[Any, Any, object]]) -> object:
-    """The answer, or the outage that an exception means. Its own frames, which hold what it was called with, stay behind."""
-    try:
-        return await call()
-    except Exception as error:  # noqa: BLE001 - whatever a plug-in raises
-        return _outage(error)
-
-
-def _at_once(call: Callable[[], object]) -> object:
-    """The same, of what does not wait."""
-    try:
-        return call()
-    except Exception as error:  # noqa: BLE001 - also a defect of ours is an outage of the provider, not of whoever asks
-        return _outage(error)
-
-
-def _outage(error: Exception) -> Unavailable:
-    return Unavailable(f"{type(error).__name__}: {_text(error)}")
-
-
-def _text(error: Exception) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - the words of an error may be broken as well
-        return ""
-
-
-def _whole(wait: timedelta) -> timedelta:
-    """Seconds, rounded up."""
-    return timedelta(seconds=-(-wait // timedelta(seconds=1)))

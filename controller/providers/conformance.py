@@ -40,6 +40,7 @@ from controller.providers.surroundings import Surroundings
 Given = TypeVar("Given")
 
 _UNKNOWN = "jobwarden-conformance-no-such-scope"
+_UNATTESTED = "jobwarden-conformance-no-such-attestation"
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +53,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     level: TrustLevel = TrustLevel.Supervised  # that the identity's profile grants
     scopes: tuple[str, ...] = ()  # that it knows; two or more where it can downscope
     keys: tuple[str, ...] = ()  # that it has
+    attestation: str = ""  # that it attests about that principal
     timeout: timedelta = timedelta(seconds=10)
 
 
@@ -129,6 +131,32 @@ class ProviderConformance:
                 raise unittest.SkipTest("no scopes are known")
             session = await _session(subject, _request(subject, scopes=subject.scopes[:1]))
             assert set(session.scopes or ()) <= {subject.scopes[0]}
+
+        self._with(self.subject, check)
+
+    def test_what_it_attests_is_believed(self) -> None:
+        """It says so for an identity that wants it attested, narrowed or not."""
+
+        async def check(subject: Subject) -> None:
+            if not subject.attestation:
+                raise unittest.SkipTest("nothing is said of what it attests")
+            wanted = _attesting(_request(subject, scopes=subject.scopes), subject.attestation)
+            wide = await _session(subject, wanted)
+            if isinstance(subject.provider, Downscoping) and subject.scopes:
+                less = msgspec.structs.replace(wanted, scopes=subject.scopes[:1])
+                narrow = await _caller(subject).downscope(less, wide)
+                assert isinstance(narrow, Session), _kind(narrow)
+
+        self._with(self.subject, check)
+
+    def test_it_attests_nothing_because_it_is_wanted(self) -> None:
+        """What it attests it knows; what the identity wants is no source of that."""
+
+        async def check(subject: Subject) -> None:
+            answer = await subject.provider.resolve(_attesting(_request(subject), _UNATTESTED))
+            assert not isinstance(answer, Unavailable), "an unknown attestation is a verdict, not an outage"
+            if isinstance(answer, Session):
+                assert _UNATTESTED not in (answer.attestations or ()), "it attests whatever is wanted"
 
         self._with(self.subject, check)
 
@@ -301,6 +329,11 @@ def _request(
 ) -> Request:
     identity = Identity(Principal(SubjectKind.Service, subject.principal), scopes=subject.scopes, level=subject.level)
     return Request(namespace="conformance", job="job", run=run, identity=identity, scopes=scopes, keys=keys)
+
+
+def _attesting(request: Request, wanted: str) -> Request:
+    assert request.identity is not None
+    return msgspec.structs.replace(request, identity=msgspec.structs.replace(request.identity, attestation=wanted))
 
 
 async def _session(subject: Subject, request: Request) -> Session:

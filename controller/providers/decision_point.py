@@ -22,7 +22,7 @@ from controller.base.logs import event
 from controller.base.masking import SECRETS
 from controller.domain.trust import Decision, External
 from controller.gates.authorization import moment
-from controller.gates.enquiries import Away, DecisionAsked, Judged
+from controller.gates.enquiries import Away, DecisionAsked, Judged, no_decision
 from controller.providers import breaker, web, words
 from controller.providers.breaker import Breaker
 from controller.providers.protocol import Refused, Secret, Unavailable
@@ -78,7 +78,7 @@ class _Point:
     async def ask(self, asked: DecisionAsked) -> Judged | Away:
         objection = self._objection()
         if objection is not None:
-            return _wrong(objection)
+            return no_decision(objection)
         timeout = self.external.timeout
         self._breaker, wait = breaker.ask(self._breaker, self._clock.monotonic(), 2 * timeout)
         if wait is not None:
@@ -129,7 +129,7 @@ class _Point:
 
     def _unread(self, what: str, why: Refused | Unavailable) -> Judged | Away:
         message = self._fit(f"{what}: {why.message}")
-        return Away(message) if isinstance(why, Unavailable) else _wrong(message)
+        return Away(message) if isinstance(why, Unavailable) else no_decision(message)
 
     def _judged(self, reply: web.Reply) -> Judged | Away:
         if reply.good:
@@ -138,7 +138,7 @@ class _Point:
             later = reply.retry_after
             return Away(f"it answered {reply.status}", None if later is None else min(later, _LEFT_ALONE))
         hint = _HINTS.get(reply.status, "the address has to be that of a decision: /v1/data/PACKAGE/RULE")
-        return _wrong(f"it answered {reply.status}, which is no decision: {hint}")
+        return no_decision(f"it answered {reply.status}, which is no decision: {hint}")
 
     def _tell(self, answer: Judged | Away) -> None:
         before, away = self._breaker.state, isinstance(answer, Away)
@@ -166,11 +166,11 @@ def judged(body: bytes, fit: Callable[[str], str]) -> Judged:
     try:
         answer: Any = msgspec.json.decode(body)
     except (ValueError, RecursionError):
-        return _wrong(f"its answer is no JSON: {fit(body[:_QUOTED].decode('utf-8', 'replace')) or 'it is empty'}")
+        return no_decision(f"its answer is no JSON: {fit(body[:_QUOTED].decode('utf-8', 'replace')) or 'it is empty'}")
     if not isinstance(answer, dict):
-        return _wrong(f"its answer is no object with a result: {_quoted(answer, fit)}; {_EXPECTED}")
+        return no_decision(f"its answer is no object with a result: {_quoted(answer, fit)}; {_EXPECTED}")
     if "result" not in answer:
-        return _wrong(
+        return no_decision(
             "its answer has no result: nothing is defined at that address for this input; give the rule a default"
         )
     result = answer["result"]
@@ -178,7 +178,7 @@ def judged(body: bytes, fit: Callable[[str], str]) -> Judged:
         return Judged(Decision.Permit if result else Decision.Deny)
     decision = _decision(result) if isinstance(result, dict) else None
     if decision is None:
-        return _wrong(f"it answered {_quoted(result, fit)}; {_EXPECTED}")
+        return no_decision(f"it answered {_quoted(result, fit)}; {_EXPECTED}")
     reason = result.get("reason")
     return Judged(decision, fit(reason) if isinstance(reason, str) else "")
 
@@ -198,7 +198,3 @@ def _decision(result: Mapping[str, Any]) -> Decision | None:
 
 def _quoted(value: Any, fit: Callable[[str], str]) -> str:
     return fit(msgspec.json.encode(value)[:_QUOTED].decode("utf-8", "replace"))
-
-
-def _wrong(message: str) -> Judged:
-    return Judged(Decision.Deny, message, understood=False)

@@ -11,11 +11,12 @@ It runs in the root folder, with the variables of `env` and these, and no others
     JOBWARDEN_LIFETIME          for how many seconds the credential is needed at most
     JOBWARDEN_SCOPES            which scopes are asked for, with spaces between them; not there: nothing is said about scopes
     JOBWARDEN_PRINCIPAL         of whom, where it is the provider of an identity
+    JOBWARDEN_ATTESTATION       what has to be attested about that one, where something has
     JOBWARDEN_SUBJECT_TOKEN     the token that less is to be made of, where less is asked for
 
 What it prints on standard output is an ExecCredential; of standard error nothing is told. Credentials are `token`, and `tls.crt` and `tls.key` where it gives a
 certificate. That shape has no place for the rest, so it is in annotations, which other readers ignore: `jobwarden.dev/scopes`, `jobwarden.dev/principal`,
-`jobwarden.dev/trust-level` of what is given, or `jobwarden.dev/refused` in place of a status: why it is not. A program that says nothing of scopes is believed to know none: then
+`jobwarden.dev/trust-level`, `jobwarden.dev/attestation` (several with spaces between them) of what is given, or `jobwarden.dev/refused` in place of a status: why it is not. A program that says nothing of scopes is believed to know none: then
 who asks for some is refused, and nothing is narrowed. Source: client.authentication.k8s.io/v1, ExecCredential.
 """
 
@@ -158,6 +159,8 @@ def _told(request: Request) -> dict[str, str]:
         told["JOBWARDEN_SCOPES"] = " ".join(request.scopes)
     if request.identity is not None:
         told["JOBWARDEN_PRINCIPAL"] = request.identity.subject.principal
+        if request.identity.attestation is not None:
+            told["JOBWARDEN_ATTESTATION"] = request.identity.attestation
     return told
 
 
@@ -189,7 +192,7 @@ def _read(command: str, printed: bytes) -> Answer:
     if bool(status.client_certificate_data) != bool(status.client_key_data):
         return Refused(f"{command} prints a client certificate without its key, or a key without a certificate")
     known = {"token": status.token, "tls.crt": status.client_certificate_data, "tls.key": status.client_key_data}
-    level, scopes = found.says("trust-level"), found.says("scopes")
+    level, scopes, attested = found.says("trust-level"), found.says("scopes"), found.says("attestation")
     if level is not None and level not in set(TrustLevel):
         return Refused(f"{command} prints an annotation {_SAID}trust-level that is none of {', '.join(TrustLevel)}")
     return Session(
@@ -197,6 +200,7 @@ def _read(command: str, printed: bytes) -> Answer:
         principal=found.says("principal"),
         level=TrustLevel(level) if level is not None else None,
         scopes=tuple(scopes.split()) if scopes is not None else None,
+        attestations=tuple(attested.split()) if attested is not None else None,
         expires_at=status.expiration_timestamp,
     )
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from controller.domain.trust import Provider
 from controller.providers.aside import Aside
 from controller.providers.calling import Caller
-from controller.providers.protocol import Refused
+from controller.providers.protocol import IdentityProvider, Refused
 from controller.providers.registry import Registry
 from controller.providers.surroundings import Surroundings
 
@@ -29,7 +29,7 @@ class Key(NamedTuple):
 class Instances:
     """All of one controller."""
 
-    def __init__(self, registry: Registry, surroundings: Callable[[Key], Surroundings]) -> None:
+    def __init__(self, registry: Registry[IdentityProvider], surroundings: Callable[[Key], Surroundings]) -> None:
         """`surroundings` makes those of a provider; it is called on the event loop."""
         self._registry, self._surroundings = registry, surroundings
         self._kept: dict[Key, tuple[Provider, Caller]] = {}
@@ -57,7 +57,7 @@ class Instances:
         if isinstance(built, Refused):
             return built
         aside = None if built.ours else Aside(f"provider {key.name}")
-        caller = Caller(built.provider, surroundings, declared.timeout, aside=aside)
+        caller = Caller(built.made, surroundings, declared.timeout, aside=aside)
         self._kept[key] = (declared, caller)
         return caller
 

@@ -87,6 +87,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     principal: str | None = None  # None: the provider does not say who this is
     level: TrustLevel | None = None  # None: the provider says nothing about it
     scopes: tuple[str, ...] | None = None  # what was granted; None: the provider knows nothing of scopes
+    attestations: tuple[str, ...] | None = None  # what it attests about that one; None: it says nothing about it
     expires_at: datetime | None = None  # aware; None: it does not end by itself
     lease: str | None = (
         None  # what `Revoking.revoke` takes: holds no secret, since it is written down before credentials are used

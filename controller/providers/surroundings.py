@@ -1,10 +1,11 @@
-"""What a provider may use of where it runs: references, Secrets and tokens of its own namespace, the clock.
+"""What a provider, or the plug-in of a policy, may use of where it runs: references, Secrets and tokens of its own namespace, the clock.
 
 The registry hands one to each provider that it makes. Invariant: what is read here is masked in every message about this provider, and one of a tenant
 touches nothing of the controller's host.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Coroutine, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -18,13 +19,14 @@ from controller.base.references import Allowed, SecretSource, Unreadable
 from controller.providers.protocol import Issued, Refused, Secret, SecretReader, TokenIssuer, Unavailable
 
 Given = TypeVar("Given")
+No = TypeVar("No", Refused, Unavailable, Refused | Unavailable)
 
 _NO_CLUSTER = "this controller is in no cluster, so {} cannot be had; use envRef or fileRef"
 _REMEMBERED = 32  # values to mask; the oldest go first, as credentials should not live on in memory
 
 
 class Surroundings:
-    """Those of one provider."""
+    """Those of one document."""
 
     def __init__(
         self,
@@ -38,7 +40,7 @@ class Surroundings:
         secrets: SecretReader | None = None,
         tokens: TokenIssuer | None = None,
     ) -> None:
-        """`name` is that of the provider for messages; `namespace` "" that of the controller; `host` whether variables, files and programs of the controller's host may be used.
+        """`name` is that of the document for messages, its kind first; `namespace` "" that of the controller; `host` whether variables, files and programs of the controller's host may be used.
 
         To be made on the event loop that `secrets` and `tokens` belong to, where they are given.
         """
@@ -49,13 +51,15 @@ class Surroundings:
         self._secrets, self._tokens = secrets, tokens
         self._home = asyncio.get_running_loop() if secrets is not None or tokens is not None else None
         self._known: list[str] = []
+        self._refusals: deque[Refused | Unavailable] = deque(maxlen=_REMEMBERED)
 
     def demand_host(self, what: str) -> None:
-        """Errors: InvalidInput for a provider that may not use the controller's host."""
+        """Errors: InvalidInput for a document that may not use the controller's host."""
         if not self.host:
+            kind = self.name.partition(" ")[0]
             raise InvalidInput(
-                f"{what} is not for a CredentialProvider of a namespace, which must not read or run anything on the controller's host: "
-                "declare a ClusterCredentialProvider"
+                f"{what} is not for a {kind} of a namespace, which must not read or run anything on the controller's host: "
+                f"declare a Cluster{kind}"
             )
 
     def check(self, field: str, source: SecretSource) -> None:
@@ -74,7 +78,7 @@ class Surroundings:
             return await self.file(source.file_ref.path)
         if source.secret_key_ref is not None:
             return await self.key(source.secret_key_ref.name, source.secret_key_ref.key)
-        return Refused("a reference names nothing: set envRef, fileRef or secretKeyRef")
+        return self._no(Refused("a reference names nothing: set envRef, fileRef or secretKeyRef"))
 
     def variable(self, name: str) -> Secret | Refused | Unavailable:
         """A variable of the controller, if the settings allow it."""
@@ -87,7 +91,7 @@ class Surroundings:
     async def key(self, name: str, key: str) -> Secret | Refused | Unavailable:
         """A key of a Secret of the provider's namespace."""
         if self._secrets is None:
-            return Refused(_NO_CLUSTER.format(f"the Secret {name}"))
+            return self._no(Refused(_NO_CLUSTER.format(f"the Secret {name}")))
         return self._judged(await self._at_home(self._secrets.read(self.namespace, name, key)))
 
     async def token(
@@ -95,11 +99,16 @@ class Surroundings:
     ) -> Issued | Refused | Unavailable:
         """A token of a service account of the provider's namespace."""
         if self._tokens is None:
-            return Refused(_NO_CLUSTER.format(f"a token of the service account {account}"))
+            return self._no(Refused(_NO_CLUSTER.format(f"a token of the service account {account}")))
         issued = await self._at_home(self._tokens.issue(self.namespace, account, audiences, lifetime))
-        if isinstance(issued, Issued):
-            self.remember(issued.token)
+        if not isinstance(issued, Issued):
+            return self._no(issued)
+        self.remember(issued.token)
         return issued
+
+    def gave(self, answer: Refused | Unavailable) -> bool:
+        """Whether this very refusal or outage came from here lately, so that its words are ours."""
+        return any(one is answer for one in self._refusals)
 
     def remember(self, *secrets: Secret) -> None:
         """Mask these values in messages about this provider."""
@@ -112,12 +121,16 @@ class Surroundings:
 
     def _judged(self, value: str | Unreadable) -> Secret | Refused | Unavailable:
         if isinstance(value, Unreadable):
-            return Refused(value.message) if value.permanent else Unavailable(value.message)
+            return self._no(Refused(value.message) if value.permanent else Unavailable(value.message))
         if not value.strip():
-            return Refused("a reference points at something that is empty")
+            return self._no(Refused("a reference points at something that is empty"))
         secret = Secret(value)
         self.remember(secret)
         return secret
+
+    def _no(self, answer: No) -> No:
+        self._refusals.append(answer)
+        return answer
 
     async def _at_home(self, asked: Coroutine[Any, Any, Given]) -> Given:
         """Connections belong to the loop that they were made on; a plug-in runs on one of its own."""

@@ -8,7 +8,7 @@
       audience: payments
 
 The credential is `token`. Of scopes the server grants those that were asked for, or fewer, or the answer is refused; less of a token is made by
-exchanging it again. With `principalClaim` and `trustLevelClaim` the answer's claims say who it is for: they come from the server itself, over TLS, so
+exchanging it again. With `principalClaim`, `trustLevelClaim` and `attestationClaim` the answer's claims say who it is for: they come from the server itself, over TLS, so
 their signature is not verified here (OpenID Connect Core, section 3.1.3.7, item 6). Source: RFC 8693; for errors RFC 6749, section 5.2.
 """
 
@@ -92,6 +92,7 @@ class ExchangeConfig(Config, frozen=True):
     resource: str | None = None
     principal_claim: str | None = None
     trust_level_claim: str | None = None
+    attestation_claim: str | None = None
     ca_from: SecretSource | None = None
 
 
@@ -234,7 +235,12 @@ class TokenExchange:
         if isinstance(level, Refused):
             return level
         return Session(
-            credentials={"token": token}, principal=principal, level=level, scopes=scopes, expires_at=expires_at
+            credentials={"token": token},
+            principal=principal,
+            level=level,
+            scopes=scopes,
+            attestations=_attested(claims, config.attestation_claim),
+            expires_at=expires_at,
         )
 
     def _failed(self, reply: web.Reply) -> Refused | Unavailable:
@@ -289,6 +295,15 @@ def _end(granted: _Granted, claims: Mapping[str, Any], asked_at: datetime) -> da
 def _text(claims: Mapping[str, Any], name: str | None) -> str | None:
     said = claims.get(name) if name is not None else None
     return said if isinstance(said, str) and said else None
+
+
+def _attested(claims: Mapping[str, Any], name: str | None) -> tuple[str, ...] | None:
+    """What a claim attests; one that is not there, or is nothing of the kind, attests nothing. Pure."""
+    if name is None:
+        return None
+    said = claims.get(name)
+    words = said if isinstance(said, list) else [said]
+    return tuple(one for one in words if isinstance(one, str) and one)
 
 
 def _level(claims: Mapping[str, Any], name: str | None) -> TrustLevel | Refused | None:

@@ -265,7 +265,8 @@ def _identity(one: Identity | None) -> Shape | None:
         "scopes": list(one.scopes),
     }
     provider = {"provider": f"{one.provider.kind} {one.provider.name}"} if one.provider is not None else {}
-    return shape | provider | ({"narrowedFrom": list(one.narrowed_from)} if one.narrowed_from else {})
+    attested = {"attestation": one.attestation} if one.attestation is not None else {}
+    return shape | provider | attested | ({"narrowedFrom": list(one.narrowed_from)} if one.narrowed_from else {})
 
 
 def _outcome(one: Outcome) -> Shape:

@@ -101,6 +101,44 @@ def test_S080_a_provider_that_says_no_refuses_in_its_own_words(warden: Warden) -
     assert (warden.runs("after"), warden.queue("after")) == ([], [])
 
 
+def test_what_is_to_be_attested_is_attested_by_the_provider_or_nothing_runs(warden: Warden) -> None:
+    """Each time anew, also for a run that acts as the one that triggered it; rules see what was attested, and so does whoever asks."""
+    attested = {"attestation": "urn:example:gold"}
+    for name, by in (("gold", "gold"), ("tin", "tin"), ("mute", "mute"), ("heir", "gold")):
+        shown = vouched_for(name, "Supervised", by)
+        shown["spec"] |= attested
+        warden.write(name, shown)
+    warden.write(
+        "all",
+        issuer("gold", attestation="urn:example:silver urn:example:gold"),
+        issuer("tin", attestation="urn:example:tin"),
+        issuer("mute"),
+        policy("golden", rule('identity.attestation == "urn:example:gold"', "Permit")),
+        document("CredentialPolicy", "handed", {"children": "Inherit"}),
+        *(
+            job(one, identityRef={"name": one}, authorizationPolicyRef={"name": "golden"})
+            for one in ("gold", "tin", "mute")
+        ),
+        job("heir", identityRef={"name": "heir"}, credentialPolicyRef={"name": "handed"}),
+        child("after", "heir", authorizationPolicyRef={"name": "golden"}),
+    )
+    warden.start(applied=("gold", "tin", "mute", "heir", "after"))
+    run = ran(warden, "gold")
+    assert run["status"]["state"] == "Succeeded"
+    assert decided(warden, run)["identity"]["attestation"] == "urn:example:gold"
+    for name, said in (("tin", "attests urn:example:tin"), ("mute", "says nothing of attestations")):
+        run = ran(warden, name)
+        assert (run["status"]["state"], run["status"]["reason"]) == ("Denied", "IdentityRefused")
+        assert "does not attest 'urn:example:gold'" in run["status"]["message"]
+        assert said in run["status"]["message"]
+    warden.trigger("heir").ok()
+    [run] = warden.wait_run("after", "Succeeded")
+    assert decided(warden, run)["identity"]["attestation"] == "urn:example:gold"
+    checked = warden.cli("trust", "check", "tin")
+    assert checked.code == 1
+    assert "does not attest" in checked.out
+
+
 def test_what_a_provider_says_lowers_a_level_and_never_raises_it(warden: Warden) -> None:
     """The contract is judged against what is left; whom it does not vouch for is not let in."""
     warden.write(

@@ -78,4 +78,4 @@ def test_S179_a_plugin_that_anybody_may_change_or_that_is_none_is_not_loaded(
         [run] = warden.wait_run(f"with-{name}", "Failed")
         assert run["status"]["reason"] == "StartFailed"
         assert words in run["status"]["message"]
-    assert warden.log.read_text(encoding="utf-8").count("a provider plug-in is not used") == len(why)
+    assert warden.log.read_text(encoding="utf-8").count("a plug-in is not used") == len(why)

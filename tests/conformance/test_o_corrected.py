@@ -134,9 +134,10 @@ SUBJECT = {"kind": "Service", "principal": "payroll"}
 
 
 def test_S206_what_this_version_cannot_enforce_is_refused(warden: Warden) -> None:
-    """Never accepted and ignored."""
+    """Never accepted and ignored; nor is what nobody is there to attest."""
+    assert_refused(warden, job("bold", agent={}), "/spec/agent", "not supported")
     bold = job("bold", identity={"subject": SUBJECT, "attestation": "tpm"})
-    assert_refused(warden, bold, "/spec/identity/attestation", "not supported")
+    assert_refused(warden, bold, "/spec/identity/attestation", "the identity has none")
 
 
 def test_S206_a_limit_that_cannot_be_kept_refuses_the_run_or_is_told(warden: Warden) -> None:

@@ -1,4 +1,4 @@
-"""PROVIDERS.md says what is so: its provider is one, passes the suite that it shows, and its configurations are taken."""
+"""PROVIDERS.md says what is so: its plug-ins are such, pass the suites that it shows, and its configurations are taken."""
 
 import re
 import types
@@ -10,7 +10,7 @@ import yaml
 
 from controller.base.clock import SystemClock
 from controller.providers.protocol import Downscoping, Revoking
-from controller.providers.registry import BUILT_IN, Built, Registry
+from controller.providers.registry import BUILT_IN, PROVIDERS, Built, Registry
 from controller.providers.surroundings import Surroundings
 from tests.harness.warden import ROOT
 
@@ -24,10 +24,19 @@ def block(name: str) -> str:
 
 
 SHOWN = types.ModuleType("shown")
-exec(compile(block("provider") + block("conformance"), "PROVIDERS.md", "exec"), SHOWN.__dict__)
+BLOCKS = ("provider", "conformance", "decision", "decision conformance", "verifier", "verifier conformance")
+exec(compile("".join(block(name) for name in BLOCKS), "PROVIDERS.md", "exec"), SHOWN.__dict__)
 
 
 class TestTheShownProvider(SHOWN.TestAcme):  # type: ignore[misc, name-defined]
+    """As a reader would run it."""
+
+
+class TestTheShownDecisionPoint(SHOWN.TestFreeze):  # type: ignore[misc, name-defined]
+    """As a reader would run it."""
+
+
+class TestTheShownVerifier(SHOWN.TestReceipts):  # type: ignore[misc, name-defined]
     """As a reader would run it."""
 
 
@@ -39,7 +48,9 @@ def configurations() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def built(kind: str, config: dict[str, Any]) -> Built:
-    made = Registry([]).build(kind, config, Surroundings("CredentialProvider team/x", "team", clock=SystemClock()))
+    made = Registry(PROVIDERS, []).build(
+        kind, config, Surroundings("CredentialProvider team/x", "team", clock=SystemClock())
+    )
     assert isinstance(made, Built), made
     return made
 
@@ -59,6 +70,6 @@ def test_the_table_has_every_type_and_says_what_it_can() -> None:
     shown = dict(configurations())
     assert set(rows) == set(BUILT_IN) == set(shown)
     for kind, cells in rows.items():
-        provider = built(kind, shown[kind]).provider
+        provider = built(kind, shown[kind]).made
         assert cells[5].strip() == ("yes" if isinstance(provider, Downscoping) else "no")
         assert ("revoked" in cells[6]) == isinstance(provider, Revoking)

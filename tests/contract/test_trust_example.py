@@ -20,7 +20,8 @@ def test_the_company_runs_as_its_documents_say(warden: Warden) -> None:
     ):
         [run, *_] = warden.wait_run(job, "Succeeded")
         told = warden.cli("trust", "explain", run["metadata"]["name"]).ok().out
-        assert f"Identity:   Service spiffe://example.org/finance/ledger (Supervised, scopes {scopes})" in told
+        who = f"spiffe://example.org/finance/ledger (Supervised, scopes {scopes}, attested urn:example:department:finance)"
+        assert f"Identity:   Service {who}" in told
         assert "ClusterTrustContract finance asks for Supervised, and the run is Supervised" in told
         assert "vouched for by ClusterCredentialProvider ledger-issuer" in told
         printed = run["status"]["output"]["stdout"]

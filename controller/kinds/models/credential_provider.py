@@ -123,6 +123,10 @@ class TokenExchangeProvider(Model):
     trust_level_claim: Word | None = Field(
         None, description="The claim of the new token that says how far that one is trusted."
     )
+    attestation_claim: Word | None = Field(
+        None,
+        description="The claim of the new token, a text or a list of them, that says what is attested about that one: `acr`, for instance.",
+    )
     ca_from: SecretSource | None = Field(None, description="Certificates, in PEM, that vouch for the server.")
 
 
@@ -166,14 +170,17 @@ class VaultProvider(Model):
     ca_from: SecretSource | None = Field(None, description="Certificates, in PEM, that vouch for the server.")
 
 
+PluginType = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+
+
 class Plugin(Model):
     """A type that an installed plug-in brings."""
 
-    type: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")] = Field(
-        description="Name of its entry point in the group jobwarden.identity_providers."
-    )
+    type: PluginType = Field(description="Name of its entry point in the group jobwarden.identity_providers.")
     config: dict[str, Any] = Field(
-        default={}, description="What it is told; the plug-in says what is allowed.", json_schema_extra=open_object()
+        default={},
+        description="What it is told, at most 16 KiB; the plug-in says what is allowed.",
+        json_schema_extra=open_object(),
     )
 
 

@@ -1,6 +1,6 @@
 """The kinds of trust: who a run is, what credentials it gets, what it must satisfy, who decides. Each is named by jobs, or binds to them by `match`."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,14 +17,16 @@ from controller.kinds.models.base import (
     at_most_one,
     exactly_one,
     list_of,
+    open_object,
 )
-from controller.kinds.models.credential_provider import CredentialKey, CredentialProviderRef
+from controller.kinds.models.credential_provider import CredentialKey, CredentialProviderRef, PluginType
 from controller.kinds.models.meta import Header, LabelKey, LabelValue, SecretSource, Status
 from controller.kinds.models.target import ObjectName
 
 TrustLevel = Literal["Untrusted", "Restricted", "Supervised", "Autonomous"]
 Scope = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[!#-\[\]-~]+$")]  # RFC 6749, section 3.3
 Principal = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[!-~]([ -~]*[!-~])?$")]
+Attestation = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[!-~]+$")]
 Host = Annotated[
     str,
     Field(
@@ -107,6 +109,11 @@ class IdentityProfileSpec(Model):
     delegation: Literal["None", "OnBehalfOf", "Impersonation"] = Field(
         "None", description="Whether it acts for somebody else, as RFC 8693 tells the two apart."
     )
+    attestation: Attestation | None = Field(
+        None,
+        description="What its provider has to attest about it, in the provider's own word: a class of authentication (`acr`) of OpenID Connect, a selector of SPIFFE. "
+        "Where the provider does not, nothing runs; needs `providerRef`.",
+    )
 
 
 class InlineIdentity(Model):
@@ -125,6 +132,11 @@ class InlineIdentity(Model):
     )
     delegation: Literal["None", "OnBehalfOf", "Impersonation"] = Field(
         "None", description="Whether it acts for somebody else, as RFC 8693 tells the two apart."
+    )
+    attestation: Attestation | None = Field(
+        None,
+        description="What its provider has to attest about it, in the provider's own word: a class of authentication (`acr`) of OpenID Connect, a selector of SPIFFE. "
+        "Where the provider does not, nothing runs; needs `providerRef`.",
     )
 
 
@@ -305,20 +317,40 @@ class ProvidedCredential(Model):
     )
 
 
+class VerifierPlugin(Model):
+    """A verifier that an installed plug-in brings."""
+
+    type: PluginType = Field(description="Name of its entry point in the group jobwarden.proof_verifiers.")
+    config: dict[str, Any] = Field(
+        default={},
+        description="What it is told, at most 16 KiB; the plug-in says what is allowed.",
+        json_schema_extra=open_object(),
+    )
+
+
 class Proof(Model):
     """What proves that a run may be. The proof itself comes with the request for the run, and never stands in a manifest."""
+
+    unions: ClassVar[tuple[Rule, ...]] = (exactly_one("methods", "plugin"),)
 
     required: bool = Field(
         default=False,
         description="Whether runs without a valid proof are refused. Else rules decide, by `proof.verified`.",
     )
     methods: list[Literal["JWT", "OIDC", "HMAC", "APIKey", "MTLS"]] = Field(
+        default=[],
         min_length=1,
         max_length=3,
         description="Which proofs count: `JWT` a token signed with a key of `jwks`, `OIDC` one signed with a key that the issuer publishes, `HMAC` a token "
         "under the shared secret of `secretFrom`, `APIKey` that secret itself, `MTLS` a token signed by the holder of a certificate of `clientAuthorities`.",
         json_schema_extra=list_of(""),
     )
+    plugin: VerifierPlugin | None = Field(
+        None,
+        description="A verifier of an installed plug-in, in place of `methods`. What it states of a proof is compared with `issuer`, `audience` and `maxAge`, "
+        "and an id that it states is good for one run.",
+    )
+    timeout: Duration = Field("10s", description="With `plugin`: how long one look may take.")
     issuer: ProofText | None = Field(None, description="The claim `iss` that proofs have.")
     audience: ProofText | None = Field(None, description="What the claim `aud` of proofs names, alone or among others.")
     jwks: JsonWebKeySet | None = Field(None, description="With `JWT`: the keys that proofs are signed with.")
@@ -349,13 +381,28 @@ class Escalation(Model):
     timeout: Duration = Field("24h", description="How long to wait; then the run is rejected.")
 
 
-class ExternalDecision(Model):
-    """A decision point that is asked over HTTP, as Open Policy Agent is by its Data API: `{"input": …}` is posted, `{"result": …}` is answered."""
+class DecisionPlugin(Model):
+    """A decision point that an installed plug-in brings."""
 
-    url: Url = Field(
-        description="Where the decision is, such as https://opa.example.org/v1/data/jobs/decision: https, or http to this host. The result is `true`, "
-        "`false`, or an object with `allow` (true or false) or `decision` (`Permit`, `Deny`, `Escalate`) and perhaps a `reason`; anything else denies."
+    type: PluginType = Field(description="Name of its entry point in the group jobwarden.authorization_providers.")
+    config: dict[str, Any] = Field(
+        default={},
+        description="What it is told, at most 16 KiB; the plug-in says what is allowed.",
+        json_schema_extra=open_object(),
     )
+
+
+class ExternalDecision(Model):
+    """A decision point: one that is asked over HTTP, as Open Policy Agent is by its Data API (`{"input": …}` is posted, `{"result": …}` is answered), or a plug-in."""
+
+    unions: ClassVar[tuple[Rule, ...]] = (exactly_one("url", "plugin"),)
+
+    url: Url | None = Field(
+        None,
+        description="Where the decision is, such as https://opa.example.org/v1/data/jobs/decision: https, or http to this host. The result is `true`, "
+        "`false`, or an object with `allow` (true or false) or `decision` (`Permit`, `Deny`, `Escalate`) and perhaps a `reason`; anything else denies.",
+    )
+    plugin: DecisionPlugin | None = Field(None, description="A decision point of an installed plug-in.")
     timeout: Duration = Field("10s", description="How long one question may take.")
     ca_from: SecretSource | None = Field(None, description="Certificates, in PEM, that vouch for the server.")
     headers_from: list[Header] = Field(

@@ -42,6 +42,8 @@ def check(document: Mapping[str, Any]) -> Iterator[Finding]:
         yield from _retry(spec["retry"])
     if "approval" in spec:
         yield from _approval(spec["approval"])
+    if "identity" in spec:
+        yield from trust.attested(spec["identity"], "/spec/identity")
     if "trustContract" in spec:
         yield from trust.box(spec["trustContract"], "/spec/trustContract")
     if "credentialPolicy" in spec:

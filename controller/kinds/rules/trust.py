@@ -4,15 +4,17 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
-from controller.base import durations, urls
+from controller.base import canonical, durations, urls
 from controller.kinds.findings import Finding, Spec, shown
 from controller.kinds.records import Reason
 from controller.kinds.rules.lists import doubles
 
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
-_MOST_SKEW = timedelta(minutes=5)
+MOST_SKEW = timedelta(minutes=5)
+_MOST_CONFIG = 16 * 1024
 _ADDRESS = "Write it as https://HOST/PATH; what it must not show belongs into headersFrom"
 _LONGEST_QUESTION = timedelta(minutes=1)
+_LOOK = "10s"
 # With their defaults, which an API server writes into every rule.
 _ESCALATION: Mapping[str, Any] = {"approvals": 1, "allowSelf": False, "timeout": "24h"}
 
@@ -22,6 +24,22 @@ def contract(document: Mapping[str, Any]) -> Iterator[Finding]:
     spec: Spec = document["spec"]
     yield from box(spec, "/spec")
     yield from _match(spec)
+
+
+def identity(document: Mapping[str, Any]) -> Iterator[Finding]:
+    """The findings about one IdentityProfile. Pure."""
+    yield from attested(document["spec"], "/spec")
+
+
+def attested(spec: Spec, pointer: str) -> Iterator[Finding]:
+    """The findings about what has to be attested of an identity, wherever it is written. Pure."""
+    if "attestation" in spec and "providerRef" not in spec:
+        yield Finding(
+            f"{pointer}/attestation",
+            Reason.InvalidCombination,
+            "it is for the identity's provider to attest, and the identity has none",
+            "Add providerRef, or remove attestation",
+        )
 
 
 def credentials(document: Mapping[str, Any]) -> Iterator[Finding]:
@@ -92,8 +110,8 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "MTLS": ("audience", "clientAuthorities"),
 }
 _USEFUL: Mapping[str, tuple[str, ...]] = {
-    "issuer": ("JWT", "OIDC", "HMAC"),
-    "audience": ("JWT", "OIDC", "HMAC", "MTLS"),
+    "issuer": ("JWT", "OIDC", "HMAC", "Plugin"),
+    "audience": ("JWT", "OIDC", "HMAC", "MTLS", "Plugin"),
     "jwks": ("JWT",),
     "serverAuthorities": ("JWT", "OIDC"),
     "clientAuthorities": ("MTLS",),
@@ -107,7 +125,9 @@ _NOT_TOGETHER = (
 
 def proof(said: Spec, pointer: str, *, cluster: bool) -> Iterator[Finding]:
     """The findings about what a policy wants proved. Pure."""
-    methods = said["methods"]
+    methods = said.get("methods", ())
+    if "plugin" in said:
+        yield from told(said["plugin"], f"{pointer}/plugin")
     for method in methods:
         for field in _NEEDED[method]:
             if field not in said:
@@ -118,9 +138,14 @@ def proof(said: Spec, pointer: str, *, cluster: bool) -> Iterator[Finding]:
                     f"Add proof.{field}, or remove {method}",
                 )
     for field, useful in _USEFUL.items():
-        if field in said and not set(useful) & set(methods):
-            message = f"{field} means nothing to {', '.join(methods)}"
-            yield Finding(f"{pointer}/{field}", Reason.InvalidCombination, message, "Remove it, or correct methods")
+        if field in said and not set(useful) & set(methods or ("Plugin",)):
+            message = f"{field} means nothing to {', '.join(methods) or 'a plug-in'}"
+            hint = (
+                "Remove it, or correct methods"
+                if methods
+                else "Remove it; what the plug-in takes belongs into plugin.config"
+            )
+            yield Finding(f"{pointer}/{field}", Reason.InvalidCombination, message, hint)
     for one, other, why in _NOT_TOGETHER:
         if one in methods and other in methods:
             yield Finding(
@@ -131,7 +156,8 @@ def proof(said: Spec, pointer: str, *, cluster: bool) -> Iterator[Finding]:
             )
     yield from _addresses(said, pointer)
     yield from _own_secret(said, pointer, cluster=cluster)
-    if durations.parse(said.get("clockSkew", "0s")) > _MOST_SKEW:
+    yield from _look(said, pointer)
+    if durations.parse(said.get("clockSkew", "0s")) > MOST_SKEW:
         message = "clocks that differ by more than 5m do not tell whether a proof has expired"
         yield Finding(f"{pointer}/clockSkew", Reason.OutOfRange, message, "Use at most 5m")
 
@@ -139,12 +165,23 @@ def proof(said: Spec, pointer: str, *, cluster: bool) -> Iterator[Finding]:
 def _addresses(said: Spec, pointer: str) -> Iterator[Finding]:
     """What keys are fetched from: over TLS, or on this host."""
     places = {"jwks/url": (said.get("jwks") or {}).get("url")}
-    if "OIDC" in said["methods"]:
+    if "OIDC" in said.get("methods", ()):
         places["issuer"] = said.get("issuer")
     for field, url in places.items():
         if url is not None and (why := urls.objection(url)):
             message = f"keys cannot be fetched from there: {why}"
             yield Finding(f"{pointer}/{field}", Reason.InvalidValue, message, "Write it as https://HOST/PATH")
+
+
+def _look(said: Spec, pointer: str) -> Iterator[Finding]:
+    """How long a plug-in may look; an API server writes the default into every policy."""
+    timeout = said.get("timeout", _LOOK)
+    if "plugin" not in said and timeout != _LOOK:
+        message = "timeout is for a plug-in, and methods are looked at here"
+        yield Finding(f"{pointer}/timeout", Reason.InvalidCombination, message, "Remove it")
+    if durations.parse(timeout) > _LONGEST_QUESTION:
+        message = "a look is given up after 1m, together with the run that waits for it"
+        yield Finding(f"{pointer}/timeout", Reason.OutOfRange, message, "Write 1m or less")
 
 
 def _own_secret(said: Spec, pointer: str, *, cluster: bool) -> Iterator[Finding]:
@@ -166,6 +203,13 @@ def _decision_points(spec: Spec) -> Iterator[Finding]:
         message = f"default says what holds where nobody decides, and {asked[0]} always decides: no answer is a Deny"
         yield Finding("/spec/default", Reason.InvalidCombination, message, "Remove it")
     external = spec.get("external") or {}
+    if "plugin" in external:
+        yield from told(external["plugin"], "/spec/external/plugin")
+        for field in ("caFrom", "headersFrom"):
+            if external.get(field):
+                message = f"{field} goes with url, and a plug-in is asked"
+                hint = "Remove it; what the plug-in takes belongs into plugin.config"
+                yield Finding(f"/spec/external/{field}", Reason.InvalidCombination, message, hint)
     if "url" in external and (why := urls.objection(external["url"])):
         yield Finding("/spec/external/url", Reason.InvalidValue, f"the URL cannot be asked: {why}", _ADDRESS)
     if "timeout" in external and durations.parse(external["timeout"]) > _LONGEST_QUESTION:
@@ -173,6 +217,25 @@ def _decision_points(spec: Spec) -> Iterator[Finding]:
         yield Finding("/spec/external/timeout", Reason.OutOfRange, message, "Write 1m or less")
     headers = [{"name": header["name"].lower()} for header in external.get("headersFrom", ())]
     yield from doubles(headers, "/spec/external/headersFrom", "header", "name")
+
+
+def provider(document: Mapping[str, Any]) -> Iterator[Finding]:
+    """The findings about one CredentialProvider or ClusterCredentialProvider. Pure."""
+    if "plugin" in document["spec"]:
+        yield from told(document["spec"]["plugin"], "/spec/plugin")
+
+
+def told(plugin: Spec, pointer: str) -> Iterator[Finding]:
+    """The findings about what a plug-in is told, wherever it is written. Pure."""
+    try:
+        size = len(canonical.dumps(plugin.get("config", {})))
+    except ValueError as error:
+        yield Finding(f"{pointer}/config", Reason.InvalidValue, str(error), "Write it as text")
+        return
+    if size > _MOST_CONFIG:
+        message = f"config has {size} bytes as JSON"
+        hint = f"Use at most {_MOST_CONFIG}; what is longer belongs where the plug-in can read it"
+        yield Finding(f"{pointer}/config", Reason.OutOfRange, message, hint)
 
 
 def box(spec: Spec, pointer: str) -> Iterator[Finding]:

@@ -28,7 +28,7 @@ from controller.gates.enquiries import Away, NotVouched, Vouched, Vouching
 from controller.loops import obtaining
 from controller.loops.obtaining import Obtained, Obtaining, ProviderAway
 from controller.providers.protocol import GROUP, Answer, Refused, Request, Secret, Session, Unavailable
-from controller.providers.registry import Registry
+from controller.providers.registry import PROVIDERS, Registry
 from controller.providers.surroundings import Surroundings
 from controller.store import cleanups, governors
 from controller.store.database import open_store
@@ -98,7 +98,7 @@ def giver(store: Store) -> Obtaining:
     points = [EntryPoint(name.lower(), f"{__name__}:{name}", GROUP) for name in ("Acme", "Mint")]
 
     def make() -> Any:
-        return providers(Registry(points), around(SystemClock(), allowed=Allowed(), environment={}))
+        return providers(Registry(PROVIDERS, points), around(SystemClock(), allowed=Allowed(), environment={}))
 
     return Obtaining(store, make, SystemClock())
 
@@ -228,7 +228,7 @@ async def test_a_pod_gets_a_token_of_its_own_account_from_its_node(store: Store,
     ):
         giver = Obtaining(
             store,
-            lambda: providers(Registry([]), around(SystemClock(), allowed=Allowed(), environment={})),
+            lambda: providers(Registry(PROVIDERS, []), around(SystemClock(), allowed=Allowed(), environment={})),
             SystemClock(),
             accounts,
         )

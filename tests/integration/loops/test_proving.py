@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ from controller.base.clock import SystemClock
 from controller.base.masking import SECRETS
 from controller.base.references import Allowed, EnvRef, FileRef, SecretKeyRef, SecretSource, Unreadable
 from controller.domain.proofs import Proven, Unproven, Verdict
-from controller.domain.trust import Credential, Proof, ProofMethod, Ref
+from controller.domain.trust import Credential, Plugin, Proof, ProofMethod, Ref
 from controller.gates.enquiries import Away, ProofEnquiry, ProofFinding
 from controller.loops.proving import Proving
 from controller.providers.key_sets import KeySets
 from controller.providers.protocol import Refused, Secret, Unavailable
+from controller.providers.registry import Registry
 from controller.providers.surroundings import Surroundings
+from controller.providers.verification import VERIFIERS, ProofVerifier, Verified, Wanted
+from controller.providers.verifying import Verifiers
 from tests.harness import proofs
 from tests.harness.issuer import KEYS, Issuer
 
@@ -37,6 +41,18 @@ class Providers:
     async def credential(self, wanted: Credential, user: str, job: str) -> Secret | Refused | Unavailable:
         self.asked.append((wanted.provider.name, user))
         return self.answer
+
+
+class Verifier:
+    """Takes the secret; of everything else it says too much."""
+
+    def __init__(self, config: Any, surroundings: Surroundings) -> None:
+        pass
+
+    async def verify(self, proof: Secret, wanted: Wanted) -> Any:
+        if proof.reveal() != SECRET:
+            raise RuntimeError(f"{proof.reveal()} is no proof")
+        return Verified(subject="ann", expires_at=CLOCK.now() + timedelta(minutes=1), id="one")
 
 
 class Shelf:
@@ -78,11 +94,16 @@ class Desk:
         enquiry = ProofEnquiry(
             of=of, namespace="default", job="job", policy_namespace=policy_namespace, rule=rule, presented=presented
         )
-        answer = await Proving(self.providers, self._surroundings, KeySets(CLOCK), CLOCK).answer(enquiry)
+        verifiers = Verifiers(self._registry, lambda _name, home: self._surroundings(home), CLOCK)
+        answer = await Proving(self.providers, self._surroundings, KeySets(CLOCK), verifiers, CLOCK).answer(enquiry)
+        await verifiers.close()
         if isinstance(answer, Away):
             return answer
         assert isinstance(answer, ProofFinding)
         return answer.verdict
+
+    def _registry(self) -> Registry[ProofVerifier]:
+        return Registry(VERIFIERS, [EntryPoint("mine", f"{__name__}:Verifier", VERIFIERS.name)])
 
     def file(self, text: str) -> SecretSource:
         """A proof that somebody has put down."""
@@ -142,6 +163,18 @@ async def test_a_policy_of_the_cluster_asks_its_own_providers_for_itself(desk: D
     assert isinstance(await desk.ask(rule, None, policy_namespace=""), Proven)
     assert isinstance(await desk.ask(rule, None), Proven)
     assert desk.providers.asked == [("own", "default"), ("all", ""), ("own", "default"), ("all", "default")]
+
+
+async def test_a_policy_may_have_proofs_looked_at_by_a_plugin(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    """It is shown the proof as it is; what it says of another one comes out nowhere."""
+    caplog.set_level(logging.DEBUG)
+    rule = Proof(methods=(ProofMethod.Plugin,), plugin=Plugin("mine"))
+    proven = await desk.ask(rule, desk.file(SECRET))
+    assert isinstance(proven, Proven)
+    assert (proven.method, proven.subject) == (ProofMethod.Plugin, "ann")
+    away = await desk.ask(rule, desk.file("canary-of-another-proof"))
+    assert away == Away("the plug-in mine cannot be asked: it broke with RuntimeError")
+    assert "canary-of-another-proof" not in caplog.text
 
 
 @pytest.mark.parametrize("away", [True, False])

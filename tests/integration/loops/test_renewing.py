@@ -23,7 +23,7 @@ from controller.loops import renewing
 from controller.loops.obtaining import Obtained, Obtaining
 from controller.loops.renewing import Renewing
 from controller.providers.protocol import GROUP, Answer, Refused, Request, Secret, Session, Unavailable
-from controller.providers.registry import Registry
+from controller.providers.registry import PROVIDERS, Registry
 from controller.providers.surroundings import Surroundings
 from controller.store import cleanups, governors
 from controller.store.database import open_store
@@ -100,7 +100,9 @@ class Company:
         points = [EntryPoint(name, f"{__name__}:{name}", GROUP) for name in ("Acme", "Prolonging")]
         clock = SystemClock()
         self.giver = Obtaining(
-            store, lambda: providers(Registry(points), around(clock, allowed=Allowed(), environment={})), clock
+            store,
+            lambda: providers(Registry(PROVIDERS, points), around(clock, allowed=Allowed(), environment={})),
+            clock,
         )
         self.renewing = Renewing(self.giver, clock, self.told.append)
         self.file = File()

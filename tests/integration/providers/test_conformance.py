@@ -73,8 +73,9 @@ class TestExec(ProviderConformance):
 
     async def subject(self) -> Subject:
         status = {"token": CANARY, "expirationTimestamp": "2100-01-01T00:00:00Z"}
-        shape = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status}
-        return self._made(f"echo '{json.dumps(shape)}'")
+        attested = {"metadata": {"annotations": {"jobwarden.dev/attestation": "gold"}}, "status": status}
+        shape = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", **attested}
+        return msgspec.structs.replace(self._made(f"echo '{json.dumps(shape)}'"), attestation="gold")
 
     async def broken(self) -> Subject:
         return self._made(f'echo {CANARY}; echo "no session with $KEY and {CANARY}" >&2; exit 1')
@@ -221,7 +222,13 @@ class Issuer:
             return answers(
                 400, {"error": "invalid_scope", "error_description": f"no {asked} for {form['subject_token']}"}
             )
-        claims = {"sub": "svc", "scope": " ".join(asked), "exp": int(time.time()) + 300, "jti": time.time_ns()}
+        claims = {
+            "sub": "svc",
+            "acr": "gold",
+            "scope": " ".join(asked),
+            "exp": int(time.time()) + 300,
+            "jti": time.time_ns(),
+        }
         token = f"e30.{_part(claims)}.{CANARY}"
         urn = "urn:ietf:params:oauth:token-type:access_token"
         return answers(
@@ -259,6 +266,7 @@ class TestTokenExchange(ProviderConformance):
             "clientSecretFrom": {"envRef": {"name": "CLIENT"}},
             "subjectTokenFrom": {"envRef": {"name": "SUBJECT"}},
             "principalClaim": "sub",
+            "attestationClaim": "acr",
         }
         return Subject(
             provider=TokenExchange(config, around),
@@ -267,6 +275,7 @@ class TestTokenExchange(ProviderConformance):
             keys=("token",),
             scopes=Issuer.known,
             principal="svc",
+            attestation="gold",
         )
 
     async def subject(self) -> Subject:

@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from controller.domain.trust import TrustLevel
@@ -151,6 +152,23 @@ async def test_it_is_told_what_is_asked_for_and_says_what_it_gives() -> None:
     assert isinstance(half, Session), half
     assert half.scopes == ("write",)
     assert half.credentials == {"token": Secret("+read write+write")}
+
+
+async def test_it_is_told_what_is_to_be_attested_and_says_what_is() -> None:
+    """In words with spaces between them; a program that says nothing attests nothing."""
+    wanted = request()
+    assert wanted.identity is not None
+    wanted = msgspec.structs.replace(wanted, identity=msgspec.structs.replace(wanted.identity, attestation="gold"))
+    script = "PATH=/usr/bin:/bin\n" + annotated(CANARY, attestation="bronze ${JOBWARDEN_ATTESTATION-nothing}")
+    told = await provider(script).resolve(wanted)
+    assert isinstance(told, Session), told
+    assert told.attestations == ("bronze", "gold")
+    unasked = await provider(script).resolve(request())
+    assert isinstance(unasked, Session), unasked
+    assert unasked.attestations == ("bronze", "nothing")
+    silent = await provider("PATH=/usr/bin:/bin\n" + annotated(CANARY)).resolve(wanted)
+    assert isinstance(silent, Refused), silent
+    assert "says nothing of attestations" in silent.message
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from controller.providers.calling import Caller
@@ -121,6 +122,33 @@ async def test_an_answer_that_is_not_what_was_asked_for_is_refused(
     assert isinstance(answer, Refused), answer
     assert why in answer.message
     assert CANARY not in answer.message
+
+
+@pytest.mark.parametrize(
+    ("claims", "attested"),
+    [
+        ({"acr": "gold"}, True),
+        ({"acr": ["silver", "gold", 7]}, True),
+        ({"acr": "goldfish"}, False),
+        ({"acr": {"gold": True}}, False),
+        ({"amr": "gold"}, False),
+        ({"acr": None}, False),
+    ],
+)
+async def test_a_claim_says_what_is_attested(
+    make_server: Callable[..., Server], claims: dict[str, Any], attested: bool
+) -> None:
+    """A text or a list of them; where nothing is to be attested it may say anything, and without the setting it says nothing."""
+    server = make_server(lambda *_: answers(200, GOOD | {"access_token": jwt(**claims)}))
+    plain = request("payments")
+    assert plain.identity is not None
+    wanted = msgspec.structs.replace(plain, identity=msgspec.structs.replace(plain.identity, attestation="gold"))
+    answer = await caller(server.url, attestationClaim="acr").resolve(wanted)
+    assert isinstance(answer, Session) is attested, answer
+    assert isinstance(await caller(server.url, attestationClaim="acr").resolve(plain), Session)
+    refused = await caller(server.url).resolve(wanted)
+    assert isinstance(refused, Refused)
+    assert "says nothing of attestations" in refused.message
 
 
 @pytest.mark.parametrize(

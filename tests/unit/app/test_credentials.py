@@ -9,7 +9,7 @@ from controller.domain.trust import Provider
 from controller.providers.calling import Caller
 from controller.providers.instances import Key
 from controller.providers.protocol import Refused
-from controller.providers.registry import Registry
+from controller.providers.registry import PROVIDERS, Registry
 
 ENV = Provider("env", {"keys": {"token": "TOKEN"}}, namespaces=("team",))
 
@@ -34,5 +34,5 @@ async def test_in_a_cluster_only_administrators_providers_touch_the_host(
     cluster: Cluster | None, key: Key, may: bool
 ) -> None:
     """In files whoever writes them may run programs anyway."""
-    made = providers(Registry([]), around(SystemClock(), allowed=Allowed(), environment={}, secrets=cluster))  # type: ignore[arg-type]
+    made = providers(Registry(PROVIDERS, []), around(SystemClock(), allowed=Allowed(), environment={}, secrets=cluster))  # type: ignore[arg-type]
     assert isinstance(await made.of(key, ENV, "team"), Caller if may else Refused)

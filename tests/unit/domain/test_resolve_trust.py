@@ -5,7 +5,7 @@ from typing import Any
 
 from controller.base.references import EnvRef, FileRef, SecretSource
 from controller.domain import resolve_trust
-from controller.domain.trust import AccessResource, AccessReview, AccessSubject, Decision, Escalation, External
+from controller.domain.trust import AccessResource, AccessReview, AccessSubject, Decision, Escalation, External, Plugin
 from controller.kinds.models.trust import AccessReview as AccessReviewModel
 from controller.kinds.models.trust import ExternalDecision
 
@@ -40,6 +40,16 @@ def test_what_is_not_said_of_a_decision_point_is_what_the_schema_says() -> None:
     whole = AccessReviewModel.model_validate(asked).model_dump(by_alias=True, exclude_none=True)
     assert whole["subject"]
     assert read({"subjectAccessReview": whole}) == read({"subjectAccessReview": asked})
+
+
+def test_a_decision_point_may_be_a_plugin() -> None:
+    """Named by its type, with what it is told."""
+    plain = {"plugin": {"type": "freeze", "config": {"days": ["2026-12-24"]}}}
+    found = resolve_trust.authorization({"external": plain}).external
+    assert found == External(plugin=Plugin("freeze", {"days": ["2026-12-24"]}))
+    assert found.where == "the plug-in freeze"
+    full = ExternalDecision.model_validate({"plugin": {"type": "freeze"}}).model_dump(by_alias=True, exclude_none=True)
+    assert resolve_trust.authorization({"external": full}).external == External(plugin=Plugin("freeze"))
 
 
 def test_everything_that_can_be_said_of_them_is_read() -> None:

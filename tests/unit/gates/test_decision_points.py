@@ -21,6 +21,7 @@ from controller.domain.trust import (
     Decision,
     Escalation,
     External,
+    Plugin,
     Rule,
     Subject,
     SubjectKind,
@@ -345,3 +346,18 @@ def test_only_a_plain_yes_of_the_api_server_permits(finding: Finding, why: Reaso
 def test_an_outage_is_no_finding() -> None:
     """The gates never see one."""
     assert not issubclass(Away, Finding)
+
+
+def test_a_plugin_is_asked_like_an_address_and_named_as_what_it_is() -> None:
+    """What it is told is part of the question: another configuration is another question."""
+    questions = []
+    for config in ({"days": []}, {"days": ["2026-12-24"]}):
+        asked = facts(Authorization(external=External(plugin=Plugin("freeze", config))))
+        answer = decide(asked)
+        assert isinstance(answer, Unanswered)
+        [enquiry] = answer.enquiries
+        assert "asks the plug-in freeze" in enquiry.words
+        questions.append(enquiry.key)
+        granted = decide(answering(asked, Judged(Decision.Permit)))
+        assert isinstance(granted, Granted)
+    assert len(set(questions)) == 2

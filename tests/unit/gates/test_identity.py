@@ -101,6 +101,8 @@ def test_a_provider_adds_nothing_to_what_is_declared(who: Identity, answer: Find
         assert bool(found.identity.scopes) is bool(who.scopes)
         assert found.identity.subject == who.subject
         assert answer.principal in (None, who.subject.principal)
+        assert who.attestation is None or who.attestation in (answer.attestations or ())
+        assert found.identity.attestation == who.attestation
     else:
         assert found.outcome.decision is Decision.Deny
 
@@ -132,6 +134,43 @@ def test_a_provider_is_not_asked_about_somebody_whom_the_run_will_not_be(childre
 
 
 # Children
+
+
+ATTESTED = msgspec.structs.replace(VOUCHED, attestation="urn:example:gold")
+
+
+@pytest.mark.parametrize("said", [None, (), ("urn:example:silver", "urn:example:GOLD", "urn:example:gold ")])
+def test_what_is_to_be_attested_and_is_not_refuses(said: tuple[str, ...] | None) -> None:
+    """Silence is no attestation, and nothing like the word is the word; the refusal names what was wanted."""
+    found = resolved(declared(ATTESTED), Vouched(scopes=("read", "write"), attestations=said))
+    assert (found.identity, found.outcome.reason) == (None, Reason.IdentityRefused)
+    assert "urn:example:gold" in found.outcome.message
+    attested = resolved(declared(ATTESTED), Vouched(scopes=("read", "write"), attestations=("x", "urn:example:gold")))
+    assert attested.identity == ATTESTED
+    assert "which attests urn:example:gold" in attested.outcome.message
+    assert attested.outcome.facts["attestation"] == "urn:example:gold"
+
+
+@pytest.mark.parametrize("children", [Children.Inherit, Children.Downscope])
+def test_whoever_acts_as_its_parent_is_attested_as_well(children: Children) -> None:
+    """Anew, by the answer for the child; the requirement goes on to its own children."""
+    parent = world.parent(children, ATTESTED, child_scopes=("read",))
+    assert handed(parent, answer=Vouched(scopes=("read",))).outcome.reason == Reason.IdentityRefused
+    left = handed(parent, answer=Vouched(scopes=("read",), attestations=("urn:example:gold",)))
+    assert left.identity is not None
+    assert left.identity.attestation == "urn:example:gold"
+
+
+def test_several_parents_want_what_any_of_them_wants_attested() -> None:
+    """Two different things are wanted of nobody."""
+    silver = msgspec.structs.replace(ATTESTED, attestation="silver", level=TrustLevel.Autonomous)
+    parents = (world.parent(Children.Inherit, VOUCHED, "a"), world.parent(Children.Inherit, silver, "b"))
+    assert handed(*parents, answer=Vouched(scopes=("read", "write"))).outcome.reason == Reason.IdentityRefused
+    left = handed(*parents, answer=Vouched(scopes=("read", "write"), attestations=("silver",)))
+    assert left.identity is not None
+    assert left.identity.attestation == "silver"
+    both = (world.parent(Children.Inherit, ATTESTED, "a"), world.parent(Children.Inherit, silver, "b"))
+    assert handed(*both).outcome.reason == Reason.ParentsDisagree
 
 
 class Family:
@@ -172,6 +211,7 @@ class Family:
             assert left.identity is not None
             assert left.identity.subject == above.subject
             assert left.identity.provider == above.provider
+            assert above.attestation in (None, left.identity.attestation)
             assert set(left.identity.scopes) <= set(above.scopes)
             if above.provider is not None and above.scopes:
                 assert left.identity.scopes, "no scopes would mean that nobody has limited them"

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from hypothesis import strategies as st
 
 from controller.domain.governors import Governed
@@ -81,6 +82,13 @@ identities = st.builds(
     principal=st.sampled_from(["a", "b"]),
     scopes=SCOPES,
     provider=st.none() | st.sampled_from([ISSUER, Ref("other", "ClusterCredentialProvider")]),
+).flatmap(
+    # Nobody but a provider attests anything.
+    lambda one: (
+        st.just(one)
+        if one.provider is None
+        else st.sampled_from([None, "silver", "gold"]).map(lambda word: msgspec.structs.replace(one, attestation=word))
+    )
 )
 findings: st.SearchStrategy[Finding] = st.one_of(
     st.builds(
@@ -88,6 +96,7 @@ findings: st.SearchStrategy[Finding] = st.one_of(
         principal=st.none() | st.sampled_from(["a", "b"]),
         level=st.none() | LEVELS,
         scopes=st.none() | SCOPES,
+        attestations=st.none() | st.lists(st.sampled_from(["silver", "gold"]), unique=True).map(tuple),
     ),
     st.builds(NotVouched, st.just("no")),
     st.builds(NoAnswer, st.just("nobody is there")),

@@ -193,6 +193,14 @@ def test_a_proof_holds_from_when_it_may_until_it_may_not(
         assert claims.objection(said, rule, JOB, until) is not None
 
 
+@given(made=SECONDS, ends=SECONDS, age=st.integers(1, 10**9), skew=st.integers(0, 300))
+def test_an_id_is_kept_until_no_policy_takes_its_proof(made: int, ends: int, age: int, skew: int) -> None:
+    """One that has been used under a policy that takes none older than a second is not good under one that takes those of last year."""
+    said = proofs.claims(NOW, iat=NOW.timestamp() + made, exp=NOW.timestamp() + ends)
+    patient = policy(max_age=timedelta(seconds=age), clock_skew=timedelta(seconds=skew))
+    assert claims.objection(said, patient, JOB, claims.ends(said)) is not None
+
+
 def test_a_key_that_the_token_brings_along_is_not_looked_at() -> None:
     """Neither in it (jwk) nor at an address that it names (jku, x5u). Source: RFC 8725, section 3.10."""
     stranger = proofs.key("P-256")

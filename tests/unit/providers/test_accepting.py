@@ -70,6 +70,22 @@ def test_what_is_made_of_a_session_is_in_nothing_more_than_it(
         assert narrow.principal in (None, "svc", wide.principal)
 
 
+@given(
+    st.none() | st.sampled_from(["gold", "silver"]),
+    st.none() | st.lists(st.sampled_from(["gold", "bronze"])).map(tuple),
+)
+def test_what_is_wanted_attested_is_attested(wanted: str | None, said: tuple[str, ...] | None) -> None:
+    """By the session itself, also by one that was made of an attested one; without it the provider may say what it likes."""
+    identity = msgspec.structs.replace(someone(), attestation=wanted)
+    made = Session(scopes=("a",), attestations=said)
+    wide = Session(scopes=("a", "b"), attestations=("gold", "silver"))
+    for accepted in (accept(identity, ("a",), made, NOW), accept_narrower(identity, wide, ("a",), made, NOW)):
+        assert isinstance(accepted, Session) is (wanted is None or wanted in (said or ()))
+        if isinstance(accepted, Refused):
+            assert f"does not attest {wanted!r}" in accepted.message
+    assert isinstance(accept(None, ("a",), made, NOW), Session)
+
+
 def test_a_level_above_the_profiles_grants_nothing() -> None:
     """What a provider says can lower the level only."""
     accepted = accept(someone(TrustLevel.Restricted), (), Session(level=TrustLevel.Autonomous), NOW)
@@ -129,6 +145,11 @@ def test_narrowing_that_cannot_be_told_to_be_narrower_is_refused_beforehand(
         {"scopes": "admin"},
         {"scopes": ("a", 1)},
         {"principal": 1},
+        {"attestations": "gold"},
+        {"attestations": ["gold"]},
+        {"attestations": (1,)},
+        {"attestations": ("x" * 257,)},
+        {"attestations": ("x",) * 65},
         {"level": "Autonomous!"},
         {"expires_at": datetime(2030, 1, 1)},  # noqa: DTZ001
         {"expires_at": "tomorrow"},

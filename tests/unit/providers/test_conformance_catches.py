@@ -31,6 +31,7 @@ class Good:
         return Session(
             credentials={key: found[key] for key in request.keys or found},
             scopes=request.scopes or self.known,
+            attestations=("gold",),
             lease=f"lease/{Good.count}",
         )
 
@@ -61,6 +62,26 @@ class Flaky(Good):
 
 
 class Widens(Good):
+    async def downscope(self, request: Request, session: Session) -> Any:
+        return Session(scopes=request.scopes)
+
+
+class Agrees(Good):
+    """Attests what is wanted."""
+
+    async def resolve(self, request: Request) -> Any:
+        assert request.identity is not None
+        return Session(attestations=(request.identity.attestation or "",))
+
+
+class Mute(Good):
+    async def resolve(self, request: Request) -> Any:
+        return Session(scopes=request.scopes, attestations=None)
+
+
+class Forgets(Good):
+    """Makes less of a session, and attests nothing of it."""
+
     async def downscope(self, request: Request, session: Session) -> Any:
         return Session(scopes=request.scopes)
 
@@ -107,7 +128,12 @@ class Suite(ProviderConformance):
         around = Surroundings("CredentialProvider team/x", "team", clock=SystemClock())
         provider = self.kind()
         return Subject(
-            provider=provider, surroundings=around, secrets=(CANARY,), scopes=("a", "b"), keys=("token", "user")
+            provider=provider,
+            surroundings=around,
+            secrets=(CANARY,),
+            scopes=("a", "b"),
+            keys=("token", "user"),
+            attestation="gold",
         )
 
     async def broken(self) -> Subject:
@@ -141,6 +167,9 @@ def test_an_honest_provider_passes(promise: str) -> None:
         (Silent, "test_it_gives_no_more_credentials_than_are_wanted"),
         (Flaky, "test_a_scope_that_it_does_not_know_is_not_granted"),
         (Widens, "test_downscoping_gives_less_and_never_more"),
+        (Agrees, "test_it_attests_nothing_because_it_is_wanted"),
+        (Mute, "test_what_it_attests_is_believed"),
+        (Forgets, "test_what_it_attests_is_believed"),
         (Once, "test_a_lease_can_be_revoked_twice_and_by_another_instance"),
         (Keeps, "test_whoever_gives_leases_can_revoke_them"),
         (Shares, "test_two_requests_at_once_do_not_meet"),

@@ -13,7 +13,7 @@ from controller.domain.trust import Provider
 from controller.providers.calling import Caller
 from controller.providers.instances import Instances, Key, refused
 from controller.providers.protocol import GROUP, Downscoping, IdentityProvider, Refused, Renewing, Request, Revoking
-from controller.providers.registry import BUILT_IN, Built, Registry
+from controller.providers.registry import BUILT_IN, PROVIDERS, Built, Registry
 from controller.providers.surroundings import Surroundings
 
 MODULE = """
@@ -62,7 +62,7 @@ def around(**options: object) -> Surroundings:
 
 def test_a_plugin_makes_providers(plugins: Path) -> None:
     """By the name of its entry point."""
-    registry = Registry([point("good", "jw_plug:Good")])
+    registry = Registry(PROVIDERS, [point("good", "jw_plug:Good")])
     assert "good" in registry.types
     built = registry.build("good", {}, around())
     assert isinstance(built, Built)
@@ -87,7 +87,7 @@ def test_s179_a_plugin_that_is_not_one_is_told_and_skipped_and_its_type_denies(
 ) -> None:
     """The others work on."""
     caplog.set_level(logging.WARNING)
-    registry = Registry([point("bad", value), point("good", "jw_plug:Good")])
+    registry = Registry(PROVIDERS, [point("bad", value), point("good", "jw_plug:Good")])
     assert why in registry.skipped["bad"]
     assert [record.fields["type"] for record in caplog.records] == ["bad"]  # type: ignore[attr-defined]
     denied = registry.build("bad", {}, around())
@@ -100,24 +100,26 @@ def test_s179_a_plugin_that_is_not_one_is_told_and_skipped_and_its_type_denies(
 def test_s179_nothing_is_loaded_that_everybody_may_write(plugins: Path, place: str) -> None:
     """Neither the file nor its folder; the module is not even imported."""
     (plugins / place).chmod(0o777)
-    registry = Registry([point("good", "jw_plug:Good")])
+    registry = Registry(PROVIDERS, [point("good", "jw_plug:Good")])
     assert "everybody may write" in registry.skipped["good"]
     assert "jw_plug" not in sys.modules
 
 
 def test_a_name_that_is_taken_is_nobodys(plugins: Path) -> None:
     """Two distributions of one name cancel out; nobody takes the place of a built-in."""
-    registry = Registry([point("twice", "jw_plug:Good"), point("twice", "jw_plug:make"), point("env", "jw_plug:Good")])
+    registry = Registry(
+        PROVIDERS, [point("twice", "jw_plug:Good"), point("twice", "jw_plug:make"), point("env", "jw_plug:Good")]
+    )
     assert "uninstall" in registry.skipped["twice"]
     assert isinstance(registry.build("twice", {}, around()), Refused)
     built = registry.build("env", {"keys": {"token": "X"}}, around())
     assert isinstance(built, Built)
-    assert type(built.provider).__module__ == "controller.providers.references"
+    assert type(built.made).__module__ == "controller.providers.references"
 
 
 def test_s079_a_type_that_is_missing_denies(plugins: Path) -> None:
     """By name, with what there is."""
-    denied = Registry([]).build("acme", {}, around())
+    denied = Registry(PROVIDERS, []).build("acme", {}, around())
     assert isinstance(denied, Refused)
     assert "'acme' is not loaded" in denied.message
     assert "vault" in denied.message
@@ -125,7 +127,7 @@ def test_s079_a_type_that_is_missing_denies(plugins: Path) -> None:
 
 def test_what_a_plugin_says_of_its_configuration_is_told_and_a_crash_is_not_quoted(plugins: Path) -> None:
     """ValueError is for people; other exceptions may hold anything."""
-    registry = Registry([point("good", "jw_plug:Good"), point("made", "jw_plug:make")])
+    registry = Registry(PROVIDERS, [point("good", "jw_plug:Good"), point("made", "jw_plug:make")])
     wrong = registry.build("good", {"bad": 1}, around())
     assert wrong == Refused("CredentialProvider team/x: spec.good.bad: what is 1?")
     crashed = registry.build("good", {"crash": 1}, around())
@@ -152,23 +154,23 @@ GOOD = {
 @pytest.mark.parametrize("kind", BUILT_IN)
 def test_every_built_in_is_made_of_its_configuration_and_refuses_what_it_does_not_know(kind: str) -> None:
     """A misspelt restriction is no missing one."""
-    built = Registry([]).build(kind, GOOD[kind], around())
+    built = Registry(PROVIDERS, []).build(kind, GOOD[kind], around())
     assert isinstance(built, Built)
-    assert isinstance(built.provider, IdentityProvider)
+    assert isinstance(built.made, IdentityProvider)
     assert built.ours
-    wrong = Registry([]).build(kind, {**GOOD[kind], "nosuch": 1}, around())
+    wrong = Registry(PROVIDERS, []).build(kind, {**GOOD[kind], "nosuch": 1}, around())
     assert isinstance(wrong, Refused)
     assert f"spec.{kind}" in wrong.message
     assert "nosuch" in wrong.message
-    assert isinstance(Registry([]).build(kind, {}, around()), Refused)
+    assert isinstance(Registry(PROVIDERS, []).build(kind, {}, around()), Refused)
 
 
 def test_the_built_ins_declare_what_they_can() -> None:
     """Who is asked for less, prolonged and taken back."""
-    made = {kind: Registry([]).build(kind, GOOD[kind], around()) for kind in BUILT_IN}
+    made = {kind: Registry(PROVIDERS, []).build(kind, GOOD[kind], around()) for kind in BUILT_IN}
     able = {
         ability.__name__: {
-            kind for kind, built in made.items() if isinstance(built, Built) and isinstance(built.provider, ability)
+            kind for kind, built in made.items() if isinstance(built, Built) and isinstance(built.made, ability)
         }
         for ability in (Downscoping, Renewing, Revoking)
     }
@@ -212,7 +214,7 @@ SECRET = {"secretKeyRef": {"name": "s", "key": "k"}}
 )
 def test_wrong_configurations_name_their_field(kind: str, config: dict[str, object], field: str) -> None:
     """Before anybody is asked for anything."""
-    wrong = Registry([]).build(kind, config, around())
+    wrong = Registry(PROVIDERS, []).build(kind, config, around())
     assert isinstance(wrong, Refused)
     assert field in wrong.message
 
@@ -233,10 +235,10 @@ def test_a_tenants_provider_reads_and_runs_nothing_on_the_controllers_host(
     kind: str, config: dict[str, object]
 ) -> None:
     """Not by a reference inside another type either."""
-    denied = Registry([]).build(kind, config, around(host=False))
+    denied = Registry(PROVIDERS, []).build(kind, config, around(host=False))
     assert isinstance(denied, Refused)
     assert "ClusterCredentialProvider" in denied.message
-    assert isinstance(Registry([]).build(kind, config, around()), Built)
+    assert isinstance(Registry(PROVIDERS, []).build(kind, config, around()), Built)
 
 
 # Instances
@@ -258,7 +260,7 @@ def test_who_may_use_a_provider_is_said_by_its_owner() -> None:
 
 async def test_a_caller_is_kept_until_its_declaration_changes(plugins: Path) -> None:
     """So a breaker outlives a call; what was removed is gone."""
-    registry = Registry([point("good", "jw_plug:Good")])
+    registry = Registry(PROVIDERS, [point("good", "jw_plug:Good")])
     instances = Instances(registry, lambda key: Surroundings(str(key), key.namespace, clock=SystemClock()))
     declared = Provider("good", {"url": "a"})
     first = await instances.of(HERE, declared, "team")
