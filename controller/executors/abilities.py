@@ -1,7 +1,8 @@
 """What this host can do to keep a run in its box, found out by doing it.
 
 Whoever builds the controller hands `of_this_host` to the gates and the launch; the first contract that asks for a box makes it look. Each ability is tried with the very
-arguments that a run would get, because versions and settings promise what a container, a hardened kernel or AppArmor then refuses.
+arguments that a run would get, because versions and settings promise what a container, a hardened kernel or AppArmor then refuses. Where bubblewrap lacks something, Landlock is
+tried as well.
 Invariant: what did not work just now is missing, with the words of whoever refused.
 """
 
@@ -12,16 +13,22 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Sequence
+from datetime import timedelta
+
+import msgspec
 
 from controller.domain.abilities import Abilities, Ability
 from controller.domain.trust import Box, NetworkMode, Profile
-from controller.executors import box, processes, seccomp
+from controller.executors import box, landlock, processes, ruled, seccomp
 from controller.executors.doorman import Doorman
+from controller.executors.protocol import ExecutionRequest
+from controller.executors.spawn import NotStarted, Spawned
 
 _PATIENCE = 20.0  # seconds for one trial, which takes some ten milliseconds
 _PLACE = box.Place({"HOME": "/home/jobwarden", "PATH": os.defpath})
-_INSTALL = "install the package bubblewrap (its program is bwrap) on the controller's host and restart the controller; nothing else here makes boxes"
+_INSTALL = "install the package bubblewrap (its program is bwrap) on the controller's host and restart the controller"
 _NAMESPACES = (
     "let the controller's user make user namespaces and restart it (sysctl kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns, user.max_user_namespaces; in "
     "a container also its seccomp profile and masked paths)"
@@ -41,7 +48,24 @@ def _of_this_host() -> Abilities:
 
 
 def probe(program: str | None) -> Abilities:
-    """Try everything with this bubblewrap. Blocks; leaves nothing behind."""
+    """Try everything with this bubblewrap, and Landlock for what that lacks. Blocks; leaves nothing behind."""
+    found = _with_bubblewrap(program)
+    if not found.missing:
+        return found
+    version = _try_landlock()
+    if isinstance(version, int):
+        kept = "Landlock, which this host has, keeps no profile, no hosts and no '/', only lists of paths and `network: None`"
+    else:
+        kept = f"nor can Landlock stand in ({version})"
+    missing = dict(found.missing)
+    for ability in (Ability.Boxes, Ability.NoNetwork):
+        if ability in missing:
+            missing[ability] += f"; {kept}"
+            break  # once is enough
+    return msgspec.structs.replace(found, missing=missing, landlock=version if isinstance(version, int) else 0)
+
+
+def _with_bubblewrap(program: str | None) -> Abilities:
     if program is None:
         return Abilities(missing=dict.fromkeys(Ability, f"there is no bubblewrap: {_INSTALL}"))
     program = os.path.abspath(program)  # noqa: PTH100 - links stay as they are
@@ -144,6 +168,48 @@ def _try_hosts(program: str) -> str | None:
             if fd >= 0:
                 os.close(fd)
     return None
+
+
+def _try_landlock() -> int | str:
+    """The version of Landlock that let a run start, and kept it from a folder that anybody may list; else why there is none."""
+    try:
+        version = landlock.version()
+    except OSError as error:
+        return str(error.strerror)
+    if version < landlock.NEEDED:
+        return f"it is version {version} in this kernel, and signals are limited from version {landlock.NEEDED} on, which Linux 6.12 has"
+    request = ExecutionRequest(
+        run="trial",
+        namespace="trial",
+        job="trial",
+        argv=("/bin/sh", "-c", "true < /dev/null && ! true < /"),
+        env=_PLACE.env,
+        timeout=timedelta(seconds=_PATIENCE),
+        cwd="/",
+    )
+    rules = box.rules(Box(read=(), network=NetworkMode.Nothing), _PLACE, box.of_this_host())
+    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        started = ruled.start(request, rules, nothing)
+    finally:
+        os.close(nothing)
+    if isinstance(started, NotStarted):
+        return started.message
+    ended = _end_of(started)
+    return version if ended == 0 else f"what it should refuse was not refused: a trial ended with {ended}"
+
+
+def _end_of(started: Spawned) -> int | None:
+    """Its exit code; None: it had to be killed."""
+    deadline = time.monotonic() + _PATIENCE
+    while (code := processes.reap(started.pid, os.WNOHANG)) is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    if code is None:
+        processes.signal_group(started.pid, signal.SIGKILL)
+        processes.reap(started.pid, 0)
+    os.close(started.stdout)
+    os.close(started.stderr)
+    return code
 
 
 def _version(program: str) -> str:

@@ -1,9 +1,10 @@
-"""From the box of a contract to the arguments of bubblewrap.
+"""From the box of a contract to the arguments of bubblewrap, or to rules for Landlock where bubblewrap cannot run.
 
-`launch` asks for a `BoxRequest` and puts it into the run's request; `boxed` starts it. Two views of the file system: the whole, as it is, where only the network is
+`launch` asks for a `BoxRequest` and puts it into the run's request; `boxed` or `ruled` starts it. Two views of the file system: the whole, as it is, where only the network is
 limited; and the narrow one, which begins with nothing and holds the system's programs (read-only), a private home, a private /tmp, devices and processes of its own, and
-what the contract lists. Invariant: what is not named here is not visible: a folder that this module does not know of stays outside.
-Source: bwrap(1).
+what the contract lists. Landlock's narrow view has no /tmp and no processes, and one private folder as home and for what is temporary.
+Invariants: what is not named here is not visible: a folder that this module does not know of stays outside; a listed path means the same to both.
+Source: bwrap(1), landlock(7).
 """
 
 import os
@@ -13,9 +14,10 @@ from pathlib import Path
 
 import msgspec
 
-from controller.domain.abilities import Abilities, Ability, confines, limits_files, reach
+from controller.domain.abilities import Abilities, Ability, Means, confines, for_landlock, limits_files, means, reach
 from controller.domain.trust import Box, Enforcement, NetworkMode, Profile
-from controller.executors.protocol import BoxRequest
+from controller.executors import outputs
+from controller.executors.protocol import BoxRequest, Rules
 
 TMP = "/tmp"  # noqa: S108 - the box's own
 _MERGED = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
@@ -40,12 +42,15 @@ _ETC = (  # what programs look for in any system, and nothing that only root may
 )
 _SERVICES = ("--tmpfs", "/run")  # its sockets lead to services that have a network, and to some that start anything
 _ANEW = ("/proc", "/dev")  # the box has its own
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")  # those that bubblewrap makes anew
 
 
 class View(msgspec.Struct, frozen=True):
-    """Options of bubblewrap that depend on this host alone."""
+    """What depends on this host alone; options of bubblewrap, where nothing else is said."""
 
     system: tuple[str, ...] = ()  # its programs, and the settings that any program needs
+    paths: tuple[str, ...] = ()  # the same, for Landlock
+    devices: tuple[str, ...] = ()
     processes: tuple[str, ...] = ("--proc", "/proc", "--remount-ro", "/proc")
 
 
@@ -71,10 +76,15 @@ def request(box: Box, place: Place, abilities: Abilities) -> BoxRequest | str | 
     note = "; ".join(f"not enforced: {one}" for one in troubles) or None
     if not confines(possible):
         return BoxRequest(note=note)
-    narrow = limits_files(possible)
-    hidden = _hidden_folder(possible, place) if narrow else None
+    narrow, landlock = limits_files(possible), means(possible, abilities) is Means.Landlock
+    hidden = _hidden_folder(possible, place, () if landlock else (TMP, _home(place.env))) if narrow else None
     if hidden is not None:
         return hidden
+    if landlock:
+        made = rules(possible, place, of_this_host())
+        return BoxRequest(
+            rules=made, env={} if made.home is None else {"HOME": made.home, "TMPDIR": made.home}, note=note
+        )
     hosts = possible.hosts if reach(possible) is NetworkMode.Restricted else None
     return BoxRequest(
         args=(abilities.bubblewrap, *arguments(possible, place, of_this_host())),
@@ -86,10 +96,22 @@ def request(box: Box, place: Place, abilities: Abilities) -> BoxRequest | str | 
 
 def _possible(box: Box, abilities: Abilities) -> tuple[Box, list[str]]:
     """The part of a box that can be had here, and what is wrong with the rest."""
+    troubles: list[str] = []
+    if means(box, abilities) is None:
+        box, troubles = _weaker(box, abilities)
+    read, wrong = _usable(box.read, "paths.read")
+    troubles += wrong
+    write, wrong = _usable(box.write, "paths.write")
+    return msgspec.structs.replace(box, read=read, write=write), troubles + wrong
+
+
+def _weaker(box: Box, abilities: Abilities) -> tuple[Box, list[str]]:
+    """A box for whose means nothing is missing here, and what is wrong with the rest."""
     missing = abilities.missing
     for ability in (Ability.Boxes, Ability.Filter):
         if ability in missing:
-            return Box(enforcement=box.enforcement), [f"the box cannot be made on this host: {missing[ability]}"]
+            kept = for_landlock(box) if abilities.landlock else Box(enforcement=box.enforcement)
+            return kept, [f"the box cannot be made on this host: {missing[ability]}"]
     troubles = []
     profile, network = box.profile, reach(box)
     if profile is Profile.Isolated and Ability.Isolation in missing:
@@ -103,13 +125,9 @@ def _possible(box: Box, abilities: Abilities) -> tuple[Box, list[str]]:
         if ability in missing and network is not NetworkMode.Unrestricted:
             troubles.append(f"the network of the box cannot be limited on this host: {missing[ability]}")
             network = NetworkMode.Unrestricted
-    read, wrong = _usable(box.read, "paths.read")
-    troubles += wrong
-    write, wrong = _usable(box.write, "paths.write")
-    troubles += wrong
     if profile is Profile.Isolated and network is NetworkMode.Unrestricted:
         profile = Profile.Restricted  # the weaker profile is the one that says nothing of the network
-    return Box(box.enforcement, profile, read, write, network, box.hosts), troubles
+    return msgspec.structs.replace(box, profile=profile, network=network), troubles
 
 
 def _usable(paths: tuple[str, ...] | None, field: str) -> tuple[tuple[str, ...] | None, list[str]]:
@@ -136,12 +154,11 @@ def _trouble(path: str, field: str) -> str | None:
     return None
 
 
-def _hidden_folder(box: Box, place: Place) -> str | None:
-    """Why the working directory cannot be entered."""
+def _hidden_folder(box: Box, place: Place, own: tuple[str, ...]) -> str | None:
+    """Why the working directory cannot be entered. `own`: folders that the box makes itself."""
     if place.cwd is None:
         return None
-    home = _home(place.env)
-    shown = (*(box.read or ()), *(box.write or ()), *place.folders, "/usr", *_MERGED, TMP, home)
+    shown = (*(box.read or ()), *(box.write or ()), *place.folders, "/usr", *_MERGED, *own)
     if _within(os.path.normpath(place.cwd), shown):
         return None
     return (
@@ -199,6 +216,31 @@ def _narrow(box: Box, place: Place, view: View) -> Iterator[str]:
                 yield from (option, path, path)
 
 
+def rules(box: Box, place: Place, view: View) -> Rules:
+    """What Landlock allows; where only the network is limited, that depends on what lies in the root of the file system now."""
+    network = reach(box) is NetworkMode.Nothing
+    if not limits_files(box):
+        return Rules(network=network, changed=tuple(_changeable()))
+    output = () if place.output is None else (place.output,)
+    return Rules(
+        files=True,
+        network=network,
+        read=box.read or (),
+        write=box.write or (),
+        shown=(*view.paths, *place.folders),
+        used=(*view.devices, *output),
+        home=outputs.home(place.output) if place.output is not None else None,
+    )
+
+
+def _changeable() -> Iterator[str]:
+    """Everything but /proc, as with bubblewrap: what root owns there starts programs on the host. Rules cannot take it out of `/`, so they name what is beside it."""
+    for entry in os.scandir("/"):
+        # Looked at here, where whoever asks can wait for a file system that does not answer; it is opened in the event loop's thread.
+        if not entry.is_symlink() and entry.path != "/proc" and os.path.exists(entry.path):  # noqa: PTH110 - a str
+            yield entry.path
+
+
 def _environment(place: Place) -> dict[str, str]:
     """Variables that would point to folders which are not there."""
     changed = {"HOME": _home(place.env)}
@@ -214,6 +256,14 @@ def _home(env: Mapping[str, str]) -> str:
     return home if fits else TMP
 
 
+def out_of_sight(program: str, why: str) -> str:
+    """What to tell whoever wants a program that the box does not show. Pure."""
+    return (
+        f"cannot start {program!r} in the box: {why}; a box shows the system's programs and what the contract lists: install it below /usr, or list its "
+        "folder in box.paths of the contract"
+    )
+
+
 def _within(path: str, folders: Iterable[str]) -> bool:
     return any(path == folder or path.startswith(folder.rstrip("/") + "/") for folder in folders)
 
@@ -221,7 +271,8 @@ def _within(path: str, folders: Iterable[str]) -> bool:
 @cache
 def of_this_host() -> View:
     """What boxes of this host show of it, read-only. Looked up once: a system is not rebuilt under a running controller."""
-    return View(tuple(_system()), tuple(_processes()))
+    devices = tuple(path for name in _DEVICES if os.path.exists(path := f"/dev/{name}"))  # noqa: PTH110 - a str
+    return View(tuple(_system()), tuple(_paths()), devices, tuple(_processes()))
 
 
 def _system() -> Iterator[str]:
@@ -243,6 +294,13 @@ def _system() -> Iterator[str]:
             # A link elsewhere (resolv.conf into /run) is shown as the file that it names, which may come and go with the network.
             yield from ("--ro-bind-try", str(path), str(path))
     yield from ("--symlink", "../tmp", "/var/tmp")  # noqa: S108 - the box's own
+
+
+def _paths() -> Iterator[str]:
+    """As `_system`, to be read below; where a link is, its target is meant."""
+    for path in ("/usr", *_MERGED, *(f"/etc/{name}" for name in _ETC)):
+        if os.path.exists(path):  # noqa: PTH110 - a str
+            yield path
 
 
 def _processes() -> Iterator[str]:

@@ -15,7 +15,8 @@ import signal
 
 import msgspec
 
-from controller.executors import processes, seccomp
+from controller.executors import outputs, processes, seccomp
+from controller.executors.box import out_of_sight
 from controller.executors.doorman import Doorman
 from controller.executors.egress import ENVIRONMENT, WayOut
 from controller.executors.poller import Poller
@@ -160,10 +161,7 @@ def _explain(words: str) -> str:
     """Bubblewrap's own words, with what to do about the common ones. Pure."""
     program, _, why = words.removeprefix("execvp ").partition(": ")
     if words.startswith("execvp "):
-        return (
-            f"cannot start {program!r} in the box: {why}; a box shows the system's programs and what the contract lists: install it below /usr, or list its "
-            "folder in box.paths of the contract"
-        )
+        return out_of_sight(program, why)
     if words.startswith("Can't chdir to "):
         return (
             f"the working directory cannot be entered in the box ({words}): a box has a home and a {'/tmp'} of its own"  # noqa: S108
@@ -182,7 +180,8 @@ class Boxes:
     def start(self, request: ExecutionRequest, box: BoxRequest, stdin: int) -> tuple[Spawned, Boxed] | NotStarted:
         """Start the command of a request in its box."""
         try:
-            self._make_output(request)
+            if request.output_path is not None:  # a file can be shown in a box only when it is there
+                outputs.make(request.output_path)
         except OSError as error:
             return NotStarted(f"the file for $JOBWARDEN_OUTPUT cannot be made: {error}")
         started = self._start(request, box, stdin)
@@ -231,10 +230,3 @@ class Boxes:
         if self._filter < 0:
             self._filter = seccomp.descriptor()
         return lifted(os.open(f"/proc/self/fd/{self._filter}", os.O_RDONLY | os.O_CLOEXEC))
-
-    @staticmethod
-    def _make_output(request: ExecutionRequest) -> None:
-        """A file can be shown in a box only when it is there."""
-        if request.output_path is not None:
-            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-            os.close(os.open(request.output_path, flags, 0o600))

@@ -316,7 +316,10 @@ class LocalExecution:
             self._write_log(rest, stream)
 
     def _remove_files(self) -> str | None:
-        """Nobody needs the run's credentials any more; why they are still there, if so."""
+        """Nobody needs the run's private folder any more, nor its credentials; why those are still there, if so."""
+        rules = self.request.box.rules if self.request.box is not None else None
+        if rules is not None and rules.home is not None:
+            self._with.logs.remove(rules.home)
         private = self._with.private
         return private.remove(self.request.run) if self.request.files and private is not None else None
 

@@ -11,13 +11,13 @@ import os
 import socket
 
 from controller.base.clock import Clock
-from controller.executors import descriptors, poller
+from controller.executors import descriptors, poller, ruled
 from controller.executors.boxed import Boxes
 from controller.executors.execution import Facilities, LocalExecution
 from controller.executors.private_files import PrivateFiles
 from controller.executors.protocol import BoxRequest, Execution, ExecutionRequest, OnEnd
 from controller.executors.runlog import LogWriter
-from controller.executors.spawn import NotStarted, spawn
+from controller.executors.spawn import NotStarted, Spawned, spawn
 from controller.executors.tree import Scanner
 
 _YOUNG = 0.005  # seconds; a run is young for between one and two of these
@@ -57,13 +57,18 @@ class LocalExecutor:
         if refusal is None and request.box is not None and request.box.args:
             self._start_in_box(execution, request, request.box)
             return execution
-        spawned = NotStarted(refusal) if refusal else spawn(request.argv, request.env, request.cwd, self._null)
+        spawned = NotStarted(refusal) if refusal else self._spawn(request)
         if isinstance(spawned, NotStarted):
             self._loop.call_soon(execution.not_started, spawned.message)
         else:
             execution.begin(spawned)
             self._let_grow(execution)
         return execution
+
+    def _spawn(self, request: ExecutionRequest) -> Spawned | NotStarted:
+        if request.box is not None and request.box.rules is not None:
+            return ruled.start(request, request.box.rules, self._null)
+        return spawn(request.argv, request.env, request.cwd, self._null)
 
     def _start_in_box(self, execution: LocalExecution, request: ExecutionRequest, box: BoxRequest) -> None:
         started = self._boxes.start(request, box, self._null)

@@ -63,18 +63,28 @@ def parse(data: bytes, needles: Needles | None = None) -> Outputs:
     return Outputs(values=values)
 
 
+def home(path: str | Path) -> str:
+    """The private folder of a run that has no file system of its own to have one in: beside its file, by a name that no run has. Pure."""
+    return f"{path}~"
+
+
+def make(path: str | Path) -> None:
+    """The file, empty, for a run that may write it and make none beside it. Errors: OSError."""
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    os.close(os.open(path, flags, 0o600))
+
+
 def left(folder: Path) -> list[str]:
     """The runs that have something in the folder of outputs."""
     try:
-        return os.listdir(folder)  # noqa: PTH208 - names
+        return list({name.removesuffix("~") for name in os.listdir(folder)})  # noqa: PTH208 - names
     except OSError:
         return []
 
 
 def remove(folder: Path, runs: Iterable[str]) -> None:
     """Remove what these runs have written and nobody will read, whatever it is: it was never masked. Errors: none."""
-    for run in runs:
-        path = folder / run
+    for path in (folder / name for run in runs for name in (run, home(run))):
         with contextlib.suppress(OSError):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)

@@ -42,10 +42,26 @@ class PodRequest(msgspec.Struct, frozen=True, kw_only=True):
         return "PodRequest(***)"
 
 
-class BoxRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What keeps a process of this host within the box of its contract."""
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """What Landlock and a filter of system calls allow a process, where there is no bubblewrap. Folders stand for all that is below them."""
 
-    args: tuple[str, ...] = ()  # bubblewrap and its options; none: nothing can be enforced here, and nobody insists
+    files: bool = False  # what is not named below cannot be opened; else all can, and only `changed` be changed
+    network: bool = False  # no network at all
+    read: tuple[str, ...] = ()  # what the contract lists; never a link
+    write: tuple[str, ...] = ()
+    shown: tuple[
+        str, ...
+    ] = ()  # to be read as well: of the system, for any program, and the run's own; a link means its target
+    used: tuple[str, ...] = ()  # single files: devices, and the one for outputs
+    changed: tuple[str, ...] = ()
+    home: str | None = None  # a private folder that is made for the run and goes with it; it begins there
+
+
+class BoxRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What keeps a process of this host within the box of its contract. Neither `args` nor `rules`: nothing can be enforced here, and nobody insists."""
+
+    args: tuple[str, ...] = ()  # bubblewrap and its options
+    rules: Rules | None = None  # instead of bubblewrap
     env: Mapping[str, str] = {}  # variables that are different inside
     hosts: tuple[str, ...] | None = None  # what can be reached, through a proxy; None: there is no proxy
     note: str | None = None  # what was asked for and is not enforced

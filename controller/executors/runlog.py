@@ -10,6 +10,7 @@ most `STALL` seconds without any progress, and never lets more than about `BUDGE
 import asyncio
 import contextlib
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -143,6 +144,10 @@ class LogWriter:
         """Remove a file, on the thread; one that is not there is fine."""
         self.put(0, lambda: _unlink(path))
 
+    def remove(self, folder: str) -> None:
+        """Remove a folder with all that is in it, on other threads; what cannot be removed is left for a later start of the controller."""
+        self.put(0, lambda: _remove(folder))
+
     def close(self) -> None:
         """End the thread, after what is queued, or after `STALL` seconds."""
         if self._stalled is not None:
@@ -236,6 +241,14 @@ def _write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def _remove(folder: str) -> None:
+    """At once where nothing is in it, as a rule; else by a thread of its own: it may take long, and what waits here are the logs of other runs."""
+    try:
+        os.rmdir(folder)  # noqa: PTH106 - a str
+    except OSError:
+        threading.Thread(target=shutil.rmtree, args=(folder, True), name="jobwarden-remove", daemon=True).start()
 
 
 def _unlink(path: str | Path) -> None:

@@ -38,9 +38,18 @@ class NotStarted(msgspec.Struct, frozen=True):
 
 
 def spawn(
-    argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None, stdin: int, passed: Sequence[int] = ()
+    argv: tuple[str, ...],
+    env: Mapping[str, str],
+    cwd: str | None,
+    stdin: int,
+    passed: Sequence[int] = (),
+    *,
+    close: bool = True,
 ) -> Spawned | NotStarted:
-    """Start `argv` with exactly the variables of `env`. Descriptors in `passed` are 3, 4, … there, for a program with a path and no `cwd`; all above `SAFE`."""
+    """Start `argv` with exactly the variables of `env`. Descriptors in `passed` are 3, 4, … there, for a program with a path and no `cwd`; all above `SAFE`.
+
+    Without `close` our own descriptors are trusted to close themselves, as `descriptors` sees to it: who may not list them in /proc would try each possible number.
+    """
     if not argv:
         return NotStarted("the command is empty: spec.exec.command needs at least one word")
     fds: list[int] = []
@@ -53,7 +62,7 @@ def spawn(
         if cwd is None and "/" in argv[0] and min(stdin, *fds) > 2:
             pid = _posix_spawn(argv, env, (stdin, fds[1], fds[3], *passed))
         else:
-            pid = _popen(argv, env, cwd, stdin, fds[1], fds[3])
+            pid = _popen(argv, env, cwd, (stdin, fds[1], fds[3]), close=close)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         for fd in fds:
             os.close(fd)
@@ -85,9 +94,12 @@ def _posix_spawn(argv: tuple[str, ...], env: Mapping[str, str], fds: Sequence[in
     return os.posix_spawn(argv[0], argv, env, file_actions=actions, setsid=True, setsigdef=_DEFAULT_SIGNALS)
 
 
-def _popen(argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None, stdin: int, stdout: int, stderr: int) -> int:
+def _popen(
+    argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None, fds: tuple[int, int, int], *, close: bool
+) -> int:
+    stdin, stdout, stderr = fds
     process = subprocess.Popen(
-        argv, stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd, start_new_session=True
+        argv, stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd, start_new_session=True, close_fds=close
     )
     process.returncode = 0  # tells the object that it has nothing to wait for: the caller reaps
     return process.pid

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from controller.domain.abilities import Abilities, Ability, needs, reach, shuts
+from controller.domain.abilities import Abilities, Ability, Means, confines, means, needs, reach, shuts
 from controller.domain.job import ExecutorKind, JobSpec, PodTarget, WatchdogTarget
 from controller.domain.podbox import Objection, objections, ways_round
 from controller.domain.reasons import Reason
@@ -25,7 +25,16 @@ def enforced(contract: Contract, spec: JobSpec, abilities: Abilities | None) -> 
         return Outcome(GATE, decision, Reason.BoxNotEnforceable, "; ".join(found))
     if abilities is None and reach(contract.box) is not NetworkMode.Unrestricted:
         return Outcome(GATE, Decision.Permit, Reason.BoxNotTried, Reason.BoxNotTried.sentence)
-    return Outcome(GATE, Decision.Permit, Reason.BoxEnforced, _words(contract.box))
+    return Outcome(GATE, Decision.Permit, Reason.BoxEnforced, _words(contract.box) + _by(contract.box, spec, abilities))
+
+
+def _by(box: Box, spec: JobSpec, abilities: Abilities | None) -> str:
+    """What enforces it on this host: the means differ in what a run notices of them."""
+    if abilities is None or spec.executor is not ExecutorKind.Local or not confines(box):
+        return ""
+    if means(box, abilities) is Means.Landlock:
+        return f", by Landlock ABI {abilities.landlock} and seccomp"
+    return f", by {f'bubblewrap {abilities.version}'.rstrip()} and seccomp"
 
 
 def _words(box: Box) -> str:
@@ -50,6 +59,8 @@ def _gaps(box: Box, spec: JobSpec, abilities: Abilities) -> Iterator[str]:
         return  # nothing is started
     if spec.executor is ExecutorKind.Kubernetes:
         yield from _pod_gaps(box, spec, abilities)
+        return
+    if means(box, abilities) is not None:
         return
     for ability in needs(box):
         why = abilities.missing.get(ability)

@@ -9,7 +9,7 @@ from msgspec import structs
 from controller.base.references import Allowed
 from controller.dispatch import launch
 from controller.dispatch.launch import Launcher
-from controller.domain.abilities import Abilities
+from controller.domain.abilities import Abilities, Ability
 from controller.domain.job import ExecutorKind, JobSpec
 from controller.domain.records import Cause, Run
 from controller.domain.resolve import Defaults
@@ -75,6 +75,21 @@ def test_a_box_comes_with_the_runs_own_places(tmp_path: Path, spec: JobSpec) -> 
     assert f"{tmp_path}/run-1" in request.box.args
     assert request.box.hosts == ("example.com",)
     assert launch.blocks(run, spec)
+
+
+def test_where_landlock_stands_in_its_rules_name_the_runs_own_places(tmp_path: Path, spec: JobSpec) -> None:
+    """The file for outputs, and beside it the folder that is its home."""
+    run = run_under(Box(read=(str(tmp_path),), network=NetworkMode.Nothing))
+    here = Abilities(dict.fromkeys(Ability, "there is no bubblewrap"), landlock=7)
+    request = launcher(tmp_path, here).prepare(run, spec)
+    assert isinstance(request, ExecutionRequest)
+    assert request.box is not None
+    assert (request.box.args, request.box.note) == ((), None)
+    rules = request.box.rules
+    assert rules is not None
+    assert (rules.files, rules.network, rules.read, rules.write) == (True, True, (str(tmp_path),), ())
+    assert f"{tmp_path}/run-1" in rules.used
+    assert rules.home == request.box.env["HOME"] == request.box.env["TMPDIR"] == f"{tmp_path}/run-1~"
 
 
 def test_what_this_host_cannot_do_refuses_the_run_whatever_the_gates_said(tmp_path: Path, spec: JobSpec) -> None:

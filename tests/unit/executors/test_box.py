@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.domain.abilities import Abilities, Ability, confines
+from controller.domain.abilities import Abilities, Ability, Means, confines, means
 from controller.domain.trust import Box, Enforcement, NetworkMode, Profile
 from controller.executors import box
 from controller.executors.box import Place, View, arguments
@@ -98,6 +98,48 @@ def test_block_never_starts_a_box_that_lacks_something(wanted: Box, missing: set
     if isinstance(warned, BoxRequest) and Ability.NoNetwork in missing:
         assert "--unshare-net" not in warned.args
         assert warned.hosts is None
+
+
+LANDLOCK = Abilities(dict.fromkeys(Ability, "there is no bubblewrap"), landlock=7)
+
+
+@given(boxes)
+def test_landlock_allows_what_is_listed_and_what_any_program_needs(wanted: Box) -> None:
+    """The same lists, the same folders of the run, the same file; links only where nobody who may write a contract, or run, has put them."""
+    made = box.rules(wanted, PLACE, View(paths=("/usr",), devices=("/dev/null",)))
+    limited = wanted.profile is not Profile.Nothing or wanted.read is not None or wanted.write is not None
+    assert made.files == limited
+    if limited:
+        assert (made.read, made.write) == (wanted.read or (), wanted.write or ())
+        assert made.shown == ("/usr", *PLACE.folders)
+        assert made.used == ("/dev/null", PLACE.output)
+        assert made.home == f"{PLACE.output}~"
+        assert made.changed == ()
+    else:
+        assert made.home is None
+        assert made.read == made.write == made.shown == made.used == ()
+        assert "/tmp" in made.changed
+        assert not {"/", "/proc"} & set(made.changed)
+
+
+@given(boxes, st.sampled_from([Enforcement.Block, Enforcement.Warn]))
+def test_where_landlock_stands_in_nothing_is_promised_by_halves(wanted: Box, enforcement: Enforcement) -> None:
+    """Block: all of it or words. Warn: what it can keep, and words about the rest."""
+    wanted = msgspec.structs.replace(wanted, read=None, write=None, enforcement=enforcement)
+    if not confines(wanted):
+        return
+    made = box.request(wanted, PLACE, LANDLOCK)
+    if means(wanted, LANDLOCK) is Means.Landlock:
+        assert isinstance(made, BoxRequest)
+        assert (made.note, made.args) == (None, ())
+        assert made.rules is not None
+    elif enforcement is Enforcement.Block:
+        assert made == "the box cannot be made on this host: there is no bubblewrap"
+    else:
+        assert isinstance(made, BoxRequest)
+        assert made.note == "not enforced: the box cannot be made on this host: there is no bubblewrap"
+        assert made.args == ()
+        assert made.hosts is None
 
 
 @pytest.mark.parametrize("home", ["", "/", "relative", "/usr/share/x", "/etc", "/dev/shm", "/proc/self", "/tmp"])

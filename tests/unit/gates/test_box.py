@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.domain.abilities import Abilities, Ability, confines, needs
+from controller.domain.abilities import Abilities, Ability, Means, confines, for_landlock, means, needs, reach
 from controller.domain.job import ExecutorKind, JobSpec
 from controller.domain.reasons import Reason
 from controller.domain.trust import Box, Contract, Decision, NetworkMode, Profile
@@ -49,6 +49,60 @@ def test_every_missing_ability_that_is_needed_is_one_sentence_with_its_reason(bo
     """And those that are not needed are not spoken of."""
     told = gaps(Contract(box=box), LOCAL, Abilities(missing={one: f"because of {one}" for one in missing}))
     assert [sentence.rpartition(" ")[2] for sentence in told] == [one for one in needs(box) if one in missing]
+
+
+LANDLOCK = Abilities(missing=dict.fromkeys(Ability, "there is no bubblewrap"), landlock=7)
+
+
+@given(boxes, st.sets(st.sampled_from(Ability)))
+def test_where_landlock_stands_in_it_keeps_a_box_whole_or_not_at_all(box: Box, missing: set[Ability]) -> None:
+    """Lists of paths and no network; never a profile, hosts, or a part of what was asked for."""
+    here = Abilities(missing=dict.fromkeys(missing, "x"), landlock=7)
+    told = gaps(Contract(box=box), LOCAL, here)
+    assert (told == ()) == (means(box, here) is not None)
+    if not missing & set(needs(box)):
+        assert means(box, here) is Means.Bubblewrap
+    else:
+        kept = box.profile is Profile.Nothing and reach(box) is not NetworkMode.Restricted
+        assert means(box, here) is (Means.Landlock if kept else None)
+        assert len(told) == (0 if kept else len(missing & set(needs(box))))
+
+
+@given(boxes)
+def test_the_part_that_landlock_keeps_is_one_that_it_keeps_whole(box: Box) -> None:
+    """And is no narrower than what was asked for."""
+    part = for_landlock(box)
+    assert means(part, LANDLOCK) is not None
+    assert part.profile is Profile.Nothing
+    assert (part.read, part.write) == (box.read, box.write)
+    assert for_landlock(part) == part
+
+
+@pytest.mark.parametrize(
+    "box", [Box(read=("/",)), Box(write=("/srv", "/")), Box(read=("/",), network=NetworkMode.Nothing)]
+)
+def test_landlock_cannot_take_anything_out_of_everything(box: Box) -> None:
+    """A list with `/` means all but what a box has anew, which rules cannot say."""
+    assert means(box, LANDLOCK) is None
+    assert for_landlock(box).read is for_landlock(box).write is None
+
+
+@pytest.mark.parametrize(
+    ("box", "abilities", "by"),
+    [
+        (Box(read=("/srv",)), Abilities(missing={}, version="0.11.0"), ", by bubblewrap 0.11.0 and seccomp"),
+        (Box(read=("/srv",)), Abilities(missing={}), ", by bubblewrap and seccomp"),
+        (Box(read=("/srv",)), LANDLOCK, ", by Landlock ABI 7 and seccomp"),
+        (Box(network=NetworkMode.Nothing), LANDLOCK, ", by Landlock ABI 7 and seccomp"),
+        (Box(), LANDLOCK, "network Unrestricted"),
+    ],
+)
+def test_what_enforces_a_box_is_on_record(box: Box, abilities: Abilities, by: str) -> None:
+    """The means differ in what a program notices of them."""
+    outcome = enforced(Contract(box=box), LOCAL, abilities)
+    assert (outcome.decision, outcome.reason) == (Decision.Permit, Reason.BoxEnforced)
+    assert outcome.message.endswith(by)
+    assert "bubblewrap" not in enforced(Contract(box=Box(profile=Profile.Restricted)), POD, VOUCHED).message
 
 
 @given(boxes)
