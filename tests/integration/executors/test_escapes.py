@@ -454,8 +454,8 @@ async def test_a_list_of_everything_hides_the_sockets_of_services_as_well(run: R
 @needs_boxes
 async def test_where_only_the_network_is_limited_the_sockets_of_services_are_hidden(run: Runner) -> None:
     """Docker, D-Bus and the like would be a way out, and more."""
-    _, ended = run.start(inside(run, Box(network=NetworkMode.Nothing), script=f"ls -A /run; cat {run.folder}/here"))
     (run.folder / "here").write_text("files are as they are")
+    _, ended = run.start(inside(run, Box(network=NetworkMode.Nothing), script=f"ls -A /run; cat {run.folder}/here"))
     assert (await ended).stdout == b"files are as they are"
 
 
