@@ -4,7 +4,7 @@ import pytest
 
 from tests.conformance.asking import assert_accepted, assert_refused, next_run_at, problems
 from tests.harness import Receiver, Warden, bare, instant, job, webhook
-from tests.harness.manifests import Document
+from tests.harness.manifests import Document, document
 
 
 def test_S001_a_job_without_a_timeout_is_accepted_and_one_of_zero_is_refused(warden: Warden) -> None:
@@ -124,6 +124,63 @@ def test_S020_a_condition_that_cannot_be_read_is_refused(warden: Warden, conditi
         {"a": job("a"), "child": job("child", trigger={"after": [{"job": "a"}], "if": condition})},
     )
     assert "/spec/trigger/if" in found["child"]
+
+
+def test_S023_a_cost_ceiling_is_an_amount_of_money(warden: Warden) -> None:
+    """From nothing on, and finite."""
+    amounts: dict[str, object] = {"nothing": "0", "some": "99.99", "less": "-1", "endless": "Infinity", "words": "much"}
+    amounts["number"] = 5
+    found = problems(warden, {name: job(name, trustContract={"maxCost": amount}) for name, amount in amounts.items()})
+    assert [name for name, problem in found.items() if problem] == ["less", "endless", "words", "number"]
+    assert "/spec/trustContract/maxCost" in found["less"]
+    assert '"5"' in found["number"]
+
+
+def test_S025_a_credential_is_given_to_something_that_runs(warden: Warden) -> None:
+    """A shell can take it; a watchdog over a job starts nothing that could."""
+    policy = {"deliver": [{"name": "token", "providerRef": {"name": "vault"}, "key": "token", "env": "TOKEN"}]}
+    provider = document("CredentialProvider", "vault", {"env": {"keys": {"token": "TOKEN"}}})
+    watchdog = {"job": "shell", "maxDuration": "1h"}
+    found = problems(
+        warden,
+        {
+            "vault": provider,
+            "shell": job("shell", credentialPolicy=policy),
+            "watchdog": bare("watchdog", watchdog=watchdog, credentialPolicy=policy),
+        },
+    )
+    assert [name for name, problem in found.items() if problem] == ["watchdog"]
+    assert "/spec/credentialPolicy/deliver" in found["watchdog"]
+
+
+def test_S025_a_policy_that_is_named_gives_nothing_to_what_starts_nothing(warden: Warden) -> None:
+    """What one document cannot know is refused before the run opens."""
+    deliver = [{"name": "token", "providerRef": {"name": "vault"}, "key": "token", "env": "TOKEN"}]
+    warden.write(
+        "watching",
+        document("CredentialProvider", "vault", {"env": {"keys": {"token": "TOKEN"}}}),
+        document("CredentialPolicy", "gives", {"deliver": deliver}),
+        job("watched"),
+        bare(
+            "watchdog",
+            schedule={"at": "2024-01-01T00:00:00Z"},
+            watchdog={"job": "watched", "maxDuration": "1h"},
+            credentialPolicyRef={"name": "gives"},
+        ),
+    )
+    warden.start()
+    [refused] = warden.wait_run("watchdog", "Denied")
+    assert refused["status"]["reason"] == "CredentialRefused"
+
+
+def test_S026_children_get_one_of_four_things(warden: Warden) -> None:
+    """Any other word is refused, with those that there are."""
+    words = ("None", "Inherit", "Independent", "Sometimes")
+    policies: dict[str, Document] = {word.lower(): {"children": word} for word in words}
+    policies["downscope"] = {"children": "Downscope", "childScopes": ["read"]}
+    found = problems(warden, {name: document("CredentialPolicy", name, policy) for name, policy in policies.items()})
+    assert [name for name, problem in found.items() if problem] == ["sometimes"]
+    assert "Downscope" in found["sometimes"]
 
 
 def test_S028_suspension_is_a_boolean_and_nothing_else(warden: Warden) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 VERDICTS = {"kept", "changed", "void", "later"}
-CAPABILITIES = {"trust", "agents", "cluster"}
+CAPABILITIES = {"agents"}
 
 
 def listed() -> dict[str, tuple[str, str]]:

@@ -189,6 +189,12 @@ def _watchdog(spec: Spec, name: str) -> Iterator[Finding]:
             )
         if "maxDuration" not in watchdog and "noOutputFor" not in watchdog:
             yield _clash("/spec/watchdog", "there is nothing to watch for", "Add maxDuration or noOutputFor")
+        if spec.get("credentialPolicy", {}).get("deliver"):
+            yield _clash(
+                "/spec/credentialPolicy/deliver",
+                "a watchdog over a job starts nothing that could be given a credential",
+                "Remove it, or watch with a check, which is a script",
+            )
         if watchdog["job"] == name:
             yield Finding(
                 "/spec/watchdog/job", Reason.InvalidValue, "a watchdog cannot watch itself", "Name another job"

@@ -11,6 +11,7 @@ from controller.gates import delivery
 from controller.gates.facts import Granted, Refused
 from controller.gates.pipeline import decide
 from tests import builders
+from tests.harness.manifests import bare
 from tests.unit.gates import world
 
 NAMES = st.sets(st.sampled_from(["a", "b", "c", "d"]))
@@ -60,3 +61,14 @@ def test_a_job_that_takes_what_is_there_passes() -> None:
         Reason.CredentialDelivered,
         Reason.CredentialsAllowed,
     ]
+
+
+def test_a_watchdog_over_a_job_is_given_nothing() -> None:
+    """It starts nothing that could take it; one with a check starts a script. Case S025."""
+    watching = {"job": {"job": "other", "maxDuration": "1h"}, "check": {"check": {"script": "true"}}}
+    specs = {name: builders.spec_of(bare(name, watchdog=target)) for name, target in watching.items()}
+    said = delivery.possible(policy("a"), specs["job"])
+    assert said is not None
+    assert (said.decision, said.reason) == (Decision.Deny, Reason.CredentialRefused)
+    assert delivery.possible(policy(), specs["job"]) is None
+    assert delivery.possible(policy("a"), specs["check"]) is None
