@@ -23,6 +23,7 @@ import yaml
 
 from tests.harness.manifests import Document, instant
 from tests.harness.prefork import Forked, Prefork
+from tests.harness.socketview import view
 from tests.harness.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,7 +128,9 @@ class Warden:
         self._spawn(arguments)
         # Its own word that it has started: a database that is left from before would answer in its place.
         self.wait_for(lambda: b"instance" in self.log.read_bytes()[said:], "the controller to have started")
-        self.wait_for(lambda: self.cli("get", "sources").code == 0, "the controller to be reachable")
+        self.wait_for(
+            lambda: self._seen("sources") or self.cli("get", "sources").code == 0, "the controller to be reachable"
+        )
         if applied:
             self.wait_for(
                 lambda: set(applied) <= {one["metadata"]["name"] for one in self.jobs()}, f"{applied} to be applied"
@@ -214,17 +217,44 @@ class Warden:
                 arguments, environment=environment, cwd=self.folder, streams=(nothing.fileno(), out, err)
             )
 
+    def _seen(self, kind: str, *arguments: str, **question: str) -> Any:
+        """What the running controller shows of a kind, asked as `get` with these arguments does; None where the command has to be asked."""
+        if self.process is None:
+            return None
+        question["namespace"] = self.environment.get("JOBWARDEN_NAMESPACE", "default")
+        left = list(arguments)
+        while left:
+            match left.pop(0):
+                case "-A":
+                    del question["namespace"]
+                case "--all":
+                    question["all"] = "true"
+                case "-n" if left:
+                    question["namespace"] = left.pop(0)
+                case _:
+                    return None
+        return view(self.folder / "run/jobwarden", kind, **question)
+
     def items(self, kind: str, *arguments: str) -> list[Document]:
         """Every resource of a kind, as `get KIND -o json` lists them."""
+        seen = self._seen(kind, *arguments)
+        if seen is not None:
+            return list(seen["items"])
         return list(self.cli("get", kind, *arguments, "-o", "json").ok().json["items"])
 
     def jobs(self) -> list[Document]:
         """Every job; empty as well while there is no database yet."""
+        seen = self._seen("jobs")
+        if seen is not None:
+            return list(seen["items"])
         result = self.cli("get", "jobs", "-o", "json")
         return list(result.json["items"]) if result.code == 0 else []
 
     def job(self, name: str) -> Document:
         """One job."""
+        seen = self._seen("jobs", name=name)
+        if seen is not None:
+            return dict(seen)
         return dict(self.cli("get", "jobs", name, "-o", "json").ok().json)
 
     def condition(self, name: str, kind: str) -> Document:
