@@ -16,7 +16,7 @@ from tests.harness.clocks import HOW_TO_GET_IT
 
 _CLUSTER = Path(__file__).parent / "cluster"
 # They ask nobody and wait for nobody, so nothing in them is late while Kubernetes is built beside them.
-_PATIENT = (Path(__file__).parent / "unit", Path(__file__).parent / "contract")
+_PATIENT = Path(__file__).parent / "unit"
 
 # How long an example takes says how busy the machine is, nothing of the rule that it tests.
 settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -34,11 +34,11 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest begins first, so that no worker is left alone with it at the end; what needs a cluster comes last, as that may still be built."""
 
-    def place(item: pytest.Item) -> tuple[int, bool]:
-        patient = any(folder in item.path.parents for folder in _PATIENT)
-        return -1 if patient else int(_CLUSTER in item.path.parents), item.get_closest_marker("slow") is None
+    def order(item: pytest.Item) -> tuple[int, bool]:
+        place = -1 if _PATIENT in item.path.parents else int(_CLUSTER in item.path.parents)
+        return place, item.get_closest_marker("slow") is None
 
-    items.sort(key=place)
+    items.sort(key=order)
     for item in items:
         if _CLUSTER in item.path.parents:
             item.add_marker(pytest.mark.timeout(1200))

@@ -34,6 +34,8 @@ _AFTERLIFE_S = 5.0
 _PG_CONNECT_TIMEOUT_S = 5
 _PG_KEEPALIVE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
 """A server whose machine is gone is noticed within about ten seconds, well within a lease. Source: libpq, connection parameters."""
+_PG_STANDSTILL_S = 15
+"""A controller that is frozen in the middle of a transaction keeps its locks from the others no longer than its lease. Source: PostgreSQL, client connection defaults."""
 
 
 def parse_url(text: str) -> URL:
@@ -206,7 +208,16 @@ def _engines(url: URL) -> tuple[Engine, Engine]:
         max_overflow=4,
         connect_args={"connect_timeout": _PG_CONNECT_TIMEOUT_S, "application_name": "jobwarden", **_PG_KEEPALIVE},
     )
+    _tune_postgresql(engine)
     return engine, engine
+
+
+def _tune_postgresql(engine: Engine) -> None:
+    # Said, not asked for at the connection's start: poolers refuse what they do not know there.
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        connection.execute(f"SET idle_in_transaction_session_timeout = '{_PG_STANDSTILL_S}s'")
+        connection.commit()
 
 
 def _breaker(engine: Engine) -> Callable[[], None]:

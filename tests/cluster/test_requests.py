@@ -157,7 +157,7 @@ def test_a_request_goes_when_its_time_is_over(
     api: ControlPlane, namespace: str, warden: Warden, ready: Callable[..., None]
 ) -> None:
     """`ttlAfterFinished`: the object goes, the run stays, and the other request stays too."""
-    ready(hourly("deploy"))
+    ready(hourly("deploy", concurrency={"policy": "Allow"}))
     assert create(api, namespace, request("stays", "deploy"), request("goes", "deploy", ttlAfterFinished="1s")) == ""
     warden.wait_for(lambda: api.get("rreq", "goes", namespace) is None, "the request to go")
     assert warden.wait_for(lambda: finished(api, namespace, "stays"), "the other one to end")

@@ -13,24 +13,24 @@ from urllib.parse import urlencode
 _SECONDS = 10.0
 
 
-def view(folder: Path, name: str, **question: str) -> Any:
+def view(folder: Path, what: str, /, **question: str) -> Any:
     """One view, whole; None where no controller has its socket in this folder, or it does not give one."""
     found = list(folder.glob("*.sock"))
     if len(found) != 1:
         return None
-    whole = _page(found[0], name, question)
+    whole = _page(found[0], what, question)
     while whole is not None and (after := whole.get("metadata", {}).get("continue")) is not None:
-        more = _page(found[0], name, {**question, "after": after})
+        more = _page(found[0], what, {**question, "after": after})
         if more is None:
             return None
         whole = {**more, "items": whole["items"] + more["items"]}
     return whole
 
 
-def _page(path: Path, name: str, question: dict[str, str]) -> Any:
+def _page(path: Path, what: str, question: dict[str, str]) -> Any:
     connection = _Connection(path)
     try:
-        connection.request("GET", f"/v1/views/{name}?{urlencode(question)}")
+        connection.request("GET", f"/v1/views/{what}?{urlencode(question)}")
         answer = connection.getresponse()
         return json.loads(answer.read()) if answer.status == 200 else None
     except (OSError, http.client.HTTPException):

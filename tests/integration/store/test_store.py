@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,11 +16,12 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, insert, inspect, select, text
 
 from controller.base.errors import InvalidInput, StoreHeld, StoreUnavailable
-from controller.store import migrate
+from controller.store import database, migrate
 from controller.store.database import FileLock, open_store, parse_url, shown
 from controller.store.schema import audit, metadata
 from controller.store.store import Store, Tx
 from controller.store.version import HEAD
+from tests.harness import Postgres
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 
@@ -256,3 +258,27 @@ def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="not a database"):
         open_store(f"sqlite:///{path}")
     assert path.read_bytes().startswith(b"this is no database")
+
+
+async def test_a_transaction_that_stands_still_gives_its_locks_back(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A controller may be frozen at any instruction; the others wait for its locks no longer than for its lease."""
+    monkeypatch.setattr(database, "_PG_STANDSTILL_S", 1)
+    locked, thawed = threading.Event(), threading.Event()
+
+    def freeze(tx: Tx) -> None:
+        tx.execute(text("LOCK TABLE audit"))
+        locked.set()
+        thawed.wait(60)
+        tx.execute(insert(audit).values(note("frozen")))
+
+    with postgres.database() as url, closing(open_store(url)) as frozen, closing(open_store(url)) as other:
+        standing = asyncio.ensure_future(frozen.write(freeze))
+        await asyncio.to_thread(locked.wait, 60)
+        await other.write(lambda tx: tx.execute(insert(audit).values(note("other"))))
+        thawed.set()
+        with pytest.raises(StoreUnavailable):
+            await standing
+        await frozen.write(lambda tx: tx.execute(insert(audit).values(note("again"))))
+        assert subjects(other) == ["other", "again"]
