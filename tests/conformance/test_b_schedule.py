@@ -166,7 +166,8 @@ def test_S043_a_failing_job_pauses_longer_with_every_error(make_warden: Callable
         pauses.append(round(pause.total_seconds()))
         clock.step_to(ended + pause - datetime.now(UTC) + timedelta(seconds=1))
     ladder = [30, 60, 300, 900, 3600, 3600]
-    assert all(abs(pause - step) <= 2 for pause, step in zip(pauses, ladder, strict=True)), pauses
+    # The pause begins when the end is recorded, which on a busy machine is seconds after it; no step is taken for another one.
+    assert all(-2 <= pause - step < 25 for pause, step in zip(pauses, ladder, strict=True)), pauses
 
 
 def test_S043_the_pause_after_errors_has_a_ceiling_and_is_off_unless_asked_for(warden: Warden) -> None:
