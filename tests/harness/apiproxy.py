@@ -70,6 +70,9 @@ class ApiProxy:
         self._inside = ssl.create_default_context(cafile=str(certificates / "apiserver.crt"))
         self._outside = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._outside.load_cert_chain(certificates / "apiserver.crt", certificates / "apiserver.key")
+        for one in (self._inside, self._outside):
+            # One thread reads a connection while another writes to it. From version 1.3 on the server sends tickets after the handshake: whoever writes while one is read may wait for ever.
+            one.maximum_version = ssl.TLSVersion.TLSv1_2
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._port = self._listener.getsockname()[1]
         self._deaf = threading.Event()
