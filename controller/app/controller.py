@@ -8,6 +8,7 @@ is opened, and whatever ends the controller, runs are drained or left to the nex
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import secrets
@@ -175,6 +176,8 @@ class _Controller:
                 instance=self._identity.owner,
                 database=database.shown(database.parse_url(self._options.database)),
             )
+            # Modules and what they have made stay until the end: whoever looks for garbage passes over them (50 ms each time).
+            gc.freeze()
             await self._supervisor.run()
         finally:
             executor.close()

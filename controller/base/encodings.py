@@ -16,6 +16,8 @@ SHORTEST_LINE = 8
 """Bytes of a line of a longer value. Lines are no secrets by themselves, and `{` or `true,` would be found in anything."""
 
 _SAFE = ("", "/", "!*'()", ";,/?:@&=+$-_.!~*'()#")  # what Python, JavaScript and browsers leave alone
+_PLAIN = re.compile(rb"[A-Za-z0-9_.~-]+")
+"""What none of `_written` changes: most tokens."""
 _PERCENT = re.compile(r"%[0-9A-F]{2}")
 _UNICODE = re.compile(r"\\u[0-9a-f]{4}")
 _HTML = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}
@@ -45,6 +47,8 @@ def line_forms(value: bytes) -> set[bytes]:
 
 
 def _written(value: bytes) -> set[bytes]:
+    if _PLAIN.fullmatch(value):
+        return {value}
     text = value.decode("utf-8", "surrogateescape")
     found = {value, text.encode("utf-8", "backslashreplace")}
     for other in (*_percent(value), *_json(text), repr(text)[1:-1], text.replace("'", "'\\''")):

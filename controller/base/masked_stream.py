@@ -32,12 +32,16 @@ _Span = tuple[int, int]
 
 
 class Needles:
-    """What to look for. Shared by the streams of a run; it only grows, on the thread that masks."""
+    """What to look for. Shared by the streams of a run; it only grows, on the thread that masks.
 
-    __slots__ = ("_by_head", "_known", "_needles", "_shorts")
+    How values may be written is thought out when there is text to look at: most runs print nothing.
+    """
+
+    __slots__ = ("_by_head", "_known", "_needles", "_new", "_shorts")
 
     def __init__(self, needles: Mapping[bytes, frozenset[int]]) -> None:
         """`needles` are free of line breaks; with each the places where the value itself has one, as far as these are within its beginning."""
+        self._new: tuple[bytes, ...] = ()
         self._look_for(dict(needles))
 
     def _look_for(self, known: dict[bytes, frozenset[int]]) -> None:
@@ -54,12 +58,16 @@ class Needles:
     @classmethod
     def of(cls, values: Iterable[bytes]) -> "Needles | None":
         """Everything that hides these values; None when there is nothing to hide. Values under `encodings.SHORTEST` bytes are not masked."""
-        found = _found({}, values)
-        return cls(found) if found else None
+        hidden = [value for value in values if encodings.maskable(value)]
+        if not hidden:
+            return None
+        needles = cls({})
+        needles.add(*hidden)
+        return needles
 
     def add(self, *values: bytes) -> None:
         """Hide these as well, in all that comes from now on."""
-        self._look_for(_found(self._known, values))
+        self._new += values
 
     def mask(self, data: bytes) -> bytes:
         """The whole of a text, masked. Pure."""
@@ -72,6 +80,9 @@ class Needles:
 
     def look(self, text: "_Text") -> tuple[list[_Span], int]:
         """Where needles are, in order, those that overlap as one; and where the part begins that more bytes could make a needle (the end, if none)."""
+        if self._new:
+            self._look_for(_found(self._known, self._new))
+            self._new = ()
         joined, length = text.joined, len(text.joined)
         found: list[_Span] = []
         first = length

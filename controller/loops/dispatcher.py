@@ -135,6 +135,7 @@ class Dispatcher:
         self._recording: asyncio.TimerHandle | None = None
         self._endings: list[Ending] = []
         self._beside: dict[str, asyncio.Task[None]] = {}
+        self._unwanted: dict[str, str] = {}  # of those the runs whose end somebody has asked for, and who
         self.turned_at = clock.monotonic()
         self.asleep = False
 
@@ -268,8 +269,6 @@ class Dispatcher:
     async def _start_slowly(self, opened: OpenRun) -> None:
         """Start a run that reads or looks at files first: a slow disk holds up nobody else."""
         self._execute(opened.run, await asyncio.to_thread(self._launcher.prepare, opened.run, opened.spec))
-        # Somebody may have asked for its end while there was nothing to end yet.
-        self.wake()
 
     async def _start_with_credentials(self, opened: OpenRun) -> None:
         """Start a run that is given something: whoever has to be asked for it holds up nobody else."""
@@ -281,7 +280,6 @@ class Dispatcher:
             prepare = partial(self._launcher.prepare, run, spec, obtained.given, obtained.tokens)
             self._execute(run, await asyncio.to_thread(prepare) if launch.blocks(run, spec) else prepare())
             self._keep_fresh(run, obtained.held)
-        self.wake()
 
     def _keep_fresh(self, run: Run, held: Sequence[Held]) -> None:
         """Have what a run holds renewed for as long as it runs, where what runs can be given something anew."""
@@ -300,6 +298,7 @@ class Dispatcher:
                 self._not_started(run, error)
             finally:
                 self._beside.pop(run.name, None)
+                self._unwanted.pop(run.name, None)
                 self._wake.set()
 
         self._beside[run.name] = asyncio.get_running_loop().create_task(guarded())
@@ -322,6 +321,9 @@ class Dispatcher:
         self._young[run.name] = asyncio.get_running_loop().call_later(_YOUNG_S, self._grown, run.name)
         self._remember_handle(run.name)
         self._metrics.run_started(run.namespace, run.job, lateness=execution.started_at - run.scheduled_for)
+        by = self._unwanted.get(run.name)
+        if by is not None:
+            execution.stop(by)
 
     async def _watch(self, opened: OpenRun) -> None:
         """A watchdog over a job starts nothing: it compares that job's open runs with its bounds."""
@@ -448,6 +450,8 @@ class Dispatcher:
             execution = self._executions.get(run)
             if execution is not None:
                 execution.stop(by)
+            elif run in self._beside:
+                self._unwanted[run] = by
 
     async def _start_forgotten(self) -> None:
         """Start what was opened in turns whose commit was not confirmed, if it was committed: nobody has started it.

@@ -160,6 +160,15 @@ def test_every_encoding_that_programs_print_is_masked(form: bytes) -> None:
     assert needles_of(CANARY).mask(b"before " + form + b" after").replace(b"'", b"") == b"before *** after"
 
 
+@given(st.from_regex(r"[A-Za-z0-9_.~-]{4,}", fullmatch=True))
+def test_most_tokens_are_written_in_one_way(token: str) -> None:
+    """No escape changes them, so only their bytes and what encodes all bytes alike are looked for."""
+    assert {quote(token, safe=""), quote_plus(token), json.dumps(token)[1:-1], repr(token)[1:-1]} == {token}
+    found = encodings.forms(token.encode())
+    assert token.encode() in found
+    assert len(found) <= 9
+
+
 def test_a_secret_that_is_broken_over_lines_is_masked() -> None:
     """As `fold` prints it."""
     value = b"0123456789abcdefghij"
