@@ -83,6 +83,29 @@ def control_socket(url: str, environ: Mapping[str, str], uid: int) -> Path:
     return path
 
 
+def socket_to_ask(url: str, environ: Mapping[str, str], uid: int) -> Path:
+    """The control socket as whoever asks finds it: root asks the controller of the user whom a SQLite file belongs to.
+
+    Errors: as `control_socket`. A folder that somebody else has put where that user's would be is passed over.
+    """
+    path = sqlite_file(url)
+    owner = _owner(path) if uid == 0 and path is not None else None
+    if owner not in (None, 0):
+        assert owner is not None
+        for theirs in ({**environ, "XDG_RUNTIME_DIR": f"/run/user/{owner}"}, {}):
+            found = control_socket(url, theirs, owner)
+            if _owner(found.parent) == owner and found.exists():
+                return found
+    return control_socket(url, environ, uid)
+
+
+def _owner(path: Path) -> int | None:
+    try:
+        return path.lstat().st_uid
+    except OSError:
+        return None
+
+
 def private_folder(path: Path, uid: int) -> None:
     """Make a folder that only its owner can enter, or see that an existing one is.
 

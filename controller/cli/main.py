@@ -49,6 +49,12 @@ VERBS = {
 }
 
 
+def _version(ctx: click.Context, _option: click.Parameter, asked: bool) -> None:  # noqa: FBT001 - click calls it
+    if asked:
+        ctx.invoke(jobwarden.get_command(ctx, "version"), output="text")  # type: ignore[arg-type]
+        ctx.exit()
+
+
 @click.group(
     cls=LazyGroup,
     verbs=VERBS,
@@ -56,6 +62,14 @@ VERBS = {
     epilog="Example: jobwarden run manifests/",
 )
 @place_options
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Print the version and exit.",
+)
 def jobwarden() -> None:
     """Declarative jobs: YAML in, runs out, and an account of every one of them.
 

@@ -66,7 +66,7 @@ class Settings:
     @property
     def socket(self) -> Path:
         """Where the controller of that database listens."""
-        return paths.control_socket(self.database, os.environ, os.getuid())
+        return paths.socket_to_ask(self.database, os.environ, os.getuid())
 
 
 def settings(ctx: click.Context) -> Settings:

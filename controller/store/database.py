@@ -25,6 +25,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from controller.base.errors import InvalidInput, StoreHeld, StoreUnavailable
+from controller.base.people import of_uid
 from controller.store import migrate
 from controller.store.store import Store
 
@@ -167,14 +168,33 @@ def shown(url: URL) -> str:
 
 
 def _prepare_file(path: Path, *, create: bool) -> None:
-    if not path.exists() and not create:
+    try:
+        there = path.exists()
+    except PermissionError as error:
+        raise _closed(f"no way leads {_me()} to the database {path}") from error
+    if there:
+        if not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
+            raise _closed(
+                f"the database {path} belongs to {of_uid(path.stat().st_uid).name}, and {_me()} may not use it"
+            )
+        return
+    if not create:
         raise StoreUnavailable(f"there is no database at {path}; start `jobwarden run` once, or give --db")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not path.exists():
-            path.touch(mode=0o600)
+        path.touch(mode=0o600)
     except OSError as error:
         raise StoreUnavailable(f"{path} cannot be made: {error.strerror}") from error
+
+
+def _closed(why: str) -> StoreUnavailable:
+    error = StoreUnavailable(why)
+    error.add_note("ask as its user, or as root; what several users are to share belongs in PostgreSQL")
+    return error
+
+
+def _me() -> str:
+    return of_uid(os.geteuid()).name
 
 
 def _still_there(path: Path) -> Callable[[], None]:

@@ -1,10 +1,13 @@
 """The door to the database: group commits, isolation of failures, versions, locks."""
 
 import asyncio
+import os
+import pwd
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 from contextlib import closing
 from datetime import UTC, datetime
@@ -249,6 +252,23 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreUnavailable, match="file"):
         open_store(f"sqlite:///{tmp_path}/file/a.db")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_file_of_somebody_else_is_told_with_whom_to_ask_as() -> None:
+    """Whether the file is closed, or the way to it."""
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite:///{folder}/x.db"
+        open_store(url).close()
+        for mode, why in ((0o711, "belongs to root, and nobody may not use it"), (0o700, "no way leads nobody to")):
+            Path(folder).chmod(mode)
+            os.seteuid(pwd.getpwnam("nobody").pw_uid)
+            try:
+                with pytest.raises(StoreUnavailable, match=why) as refused:
+                    open_store(url, create=False, upgrade=False)
+            finally:
+                os.seteuid(0)
+            assert "as root" in refused.value.__notes__[0]
 
 
 def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:

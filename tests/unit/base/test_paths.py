@@ -1,6 +1,7 @@
 """Where an installation's files are: everything follows from the database URL."""
 
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -60,6 +61,27 @@ def test_a_socket_is_in_the_runtime_folder_and_always_short_enough() -> None:
     for runtime in ("/" + "r" * 200, "relative"):
         path = socket("sqlite:////x.db", {"XDG_RUNTIME_DIR": runtime, "TMPDIR": "/" + "t" * 200})
         assert len(os.fsencode(path)) <= 107
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_root_asks_the_controller_of_whoever_has_the_database(tmp_path: Path) -> None:
+    """Where that one listens; not where somebody else has put a folder of that name."""
+    owner = 2_000_000_000 + os.getpid()
+    url = f"sqlite:///{tmp_path}/x.db"
+    (tmp_path / "x.db").touch()
+    own = paths.socket_to_ask(url, ENVIRONMENT, 0)
+    assert own == paths.control_socket(url, ENVIRONMENT, 0)
+    os.chown(tmp_path / "x.db", owner, owner)
+    theirs = paths.control_socket(url, {}, owner)
+    theirs.parent.mkdir()
+    try:
+        theirs.touch()
+        assert paths.socket_to_ask(url, ENVIRONMENT, 0) == own
+        os.chown(theirs.parent, owner, owner)
+        assert paths.socket_to_ask(url, ENVIRONMENT, 0) == theirs
+        assert paths.socket_to_ask(url, ENVIRONMENT, 7) == paths.control_socket(url, ENVIRONMENT, 7)
+    finally:
+        shutil.rmtree(theirs.parent)
 
 
 @pytest.mark.parametrize("url", ["mysql://a:secret@b/c", "sqlite://", "sqlite:///", "sqlite:///:memory:", "x"])
