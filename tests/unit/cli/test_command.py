@@ -47,6 +47,14 @@ def test_the_help_of_the_command_lists_every_verb_with_a_sentence(capsys: pytest
     assert all(verb.summary.endswith(".") for verb in VERBS.values())
 
 
+def test_the_version_is_told_either_way(capsys: pytest.CaptureFixture[str]) -> None:
+    """By the verb, and by the option that people try first."""
+    assert main(["version"]) == 0
+    told = capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == told
+
+
 @pytest.mark.parametrize("name", list(VERBS))
 def test_what_the_list_says_of_a_verb_is_there(name: str) -> None:
     """The table names modules and attributes that exist, and commands that are called as listed."""
