@@ -9,6 +9,7 @@ is opened, and whatever ends the controller, runs are drained or left to the nex
 import asyncio
 import contextlib
 import gc
+import importlib
 import logging
 import os
 import secrets
@@ -72,7 +73,7 @@ from controller.reconcile.records import CancelRequested, Intent, RunRequested
 from controller.sources.snapshot import Source
 from controller.status.files import StatusFiles
 from controller.status.shapes import Shape
-from controller.store import census, database, instances, runs, serving
+from controller.store import census, database, governors, instances, runs, serving
 from controller.store.database import FileLock
 from controller.store.governors import Registry as Governors
 from controller.store.runs import OpenRun
@@ -522,6 +523,16 @@ class _Controller:
     def _reconciled(self, outcome: Outcome) -> None:
         self._status.touched(outcome.touched, at_once=bool(outcome.touched))
         self._poke()
+        if outcome.touched:
+            self._supervisor.start("preparation", self._prepare())
+
+    async def _prepare(self) -> None:
+        """Learn what credentials and signatures take once documents ask for them: the first run that needs it is not to wait a tenth of a second for it."""
+        with contextlib.suppress(StoreUnavailable):
+            known = await self._store.read(governors.read)
+            self._obtaining.prepare(known)
+            if known.any_signed():
+                await asyncio.to_thread(importlib.import_module, "controller.evidence.keys")
 
     def _changed(self, jobs: Sequence[int]) -> None:
         """A turn changed these jobs, and may have left notifications."""

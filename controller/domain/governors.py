@@ -4,6 +4,7 @@ The store reads them, the gates ask `governing`. Invariant: pure; a document tha
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TypeVar
 
 import msgspec
@@ -42,7 +43,7 @@ class Governor(msgspec.Struct, frozen=True):
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
 
 
-class Governors(msgspec.Struct, frozen=True):
+class Governors(msgspec.Struct, frozen=True, dict=True):
     """Every document of trust. `broken` names documents of Cluster kinds that were rejected and have no last good version: what they bind is not
     known, so they might bind anything.
     """
@@ -56,8 +57,19 @@ class Governors(msgspec.Struct, frozen=True):
 
     def find(self, kind: str, namespace: str, name: str) -> Governor | None:
         """The document of this identity. Pure."""
-        wanted = (kind, "" if kind.startswith("Cluster") else namespace, name)
-        return next((one for one in self.documents if (one.kind, one.namespace, one.name) == wanted), None)
+        return self._by_identity.get((kind, "" if kind.startswith("Cluster") else namespace, name))
+
+    def any_signed(self) -> bool:
+        """Whether any contract wants its evidence signed. Pure."""
+        return any(
+            one.document.evidence.signing_key is not None
+            for one in self.documents
+            if isinstance(one.document, Contract)
+        )
+
+    @cached_property
+    def _by_identity(self) -> Mapping[tuple[str, str, str], Governor]:
+        return {(one.kind, one.namespace, one.name): one for one in self.documents}
 
 
 NOBODY = Governors()

@@ -88,6 +88,11 @@ class Obtaining:
         self._granted = granted
         self._instances: Instances | None = None
 
+    def prepare(self, known: Governors) -> None:
+        """Look for plug-ins now, where there are providers to be asked at all."""
+        if self._instances is None and known.providers():
+            self._instances = self._make()
+
     async def close(self) -> None:
         """Let go of every provider."""
         if self._instances is not None:
