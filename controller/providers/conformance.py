@@ -14,18 +14,17 @@ says which promises a provider does not make. The built-in providers pass it (te
 import asyncio
 import json
 import pickle
-import traceback
 import unittest
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
-from controller.base.errors import InvalidInput
 from controller.domain.trust import Identity, SubjectKind, TrustLevel
 from controller.domain.trust import Subject as Principal
 from controller.providers.calling import Caller
+from controller.providers.promises import Conformance, Tested, cut_off
 from controller.providers.protocol import (
     Downscoping,
     IdentityProvider,
@@ -35,46 +34,24 @@ from controller.providers.protocol import (
     Session,
     Unavailable,
 )
-from controller.providers.surroundings import Surroundings
-
-Given = TypeVar("Given")
 
 _UNKNOWN = "jobwarden-conformance-no-such-scope"
 _UNATTESTED = "jobwarden-conformance-no-such-attestation"
 
 
-class Subject(msgspec.Struct, frozen=True, kw_only=True):
+class Subject(Tested, frozen=True, kw_only=True):
     """A provider that answers, and what is known of it."""
 
     provider: IdentityProvider
-    surroundings: Surroundings
-    secrets: tuple[str, ...] = ()  # what it was given and what its backend gives: must be seen nowhere
     principal: str = "conformance"  # of the identity that it answers for
     level: TrustLevel = TrustLevel.Supervised  # that the identity's profile grants
     scopes: tuple[str, ...] = ()  # that it knows; two or more where it can downscope
     keys: tuple[str, ...] = ()  # that it has
     attestation: str = ""  # that it attests about that principal
-    timeout: timedelta = timedelta(seconds=10)
 
 
-class ProviderConformance:
-    """Subclass it. `subject` has to be there; `broken` and `hanging` where a backend can be made so."""
-
-    async def subject(self) -> Subject:
-        """A provider whose backend works."""
-        raise NotImplementedError
-
-    async def broken(self) -> Subject:
-        """One whose backend cannot be reached or talks nonsense; best of all, quotes the secrets that it was sent."""
-        raise unittest.SkipTest("nothing is said of a broken backend")
-
-    async def hanging(self) -> Subject:
-        """One whose backend never answers."""
-        raise unittest.SkipTest("nothing is said of a hanging backend")
-
-    def misconfigured(self) -> list[Callable[[], object]]:
-        """Ways of making a provider of a wrong configuration."""
-        raise unittest.SkipTest("nothing is said of wrong configurations")
+class ProviderConformance(Conformance[Subject]):
+    """Subclass it, and say at least what its `subject` is."""
 
     # Answers
 
@@ -240,7 +217,7 @@ class ProviderConformance:
             answer = await _caller(subject).resolve(_request(subject))
             assert isinstance(answer, Refused | Unavailable), _kind(answer)
             assert "does not say why" not in answer.message
-            _unseen(subject, answer.message, repr(answer))
+            subject.unseen(answer.message, repr(answer))
 
         self._with(self.broken, check)
 
@@ -251,12 +228,7 @@ class ProviderConformance:
             quick = msgspec.structs.replace(subject, timeout=timedelta(milliseconds=300))
             answer = await asyncio.wait_for(_caller(quick).resolve(_request(subject)), 30)
             assert isinstance(answer, Unavailable), _kind(answer)
-            alone = asyncio.ensure_future(subject.provider.resolve(_request(subject)))
-            done, _ = await asyncio.wait({alone}, timeout=0.3)
-            assert not done, "its backend does not hang"
-            alone.cancel()
-            done, _ = await asyncio.wait({alone}, timeout=30)
-            assert done, "it does not heed cancellation"
+            await cut_off(subject.provider.resolve(_request(subject)))
 
         self._with(self.hanging, check)
 
@@ -268,13 +240,13 @@ class ProviderConformance:
         async def check(subject: Subject) -> None:
             session = await _session(subject, _request(subject))
             printed = (repr(session), str(session), f"{session}", repr(subject.provider), str(session.credentials))
-            _unseen(subject, *printed)
+            subject.unseen(*printed)
             for secret in session.credentials.values():
                 assert secret.reveal() not in f"{secret!r} {secret} {secret:>8}"
             for encode in (msgspec.json.encode, json.dumps, pickle.dumps):
                 _assert_refuses(encode, session)
             refused = await _caller(subject).resolve(_request(subject, scopes=(_UNKNOWN,), keys=("no-such-key",)))
-            _unseen(subject, repr(refused))
+            subject.unseen(repr(refused))
 
         self._with(self.subject, check)
 
@@ -283,41 +255,12 @@ class ProviderConformance:
 
         async def check(subject: Subject) -> None:
             session = await _session(subject, _request(subject))
-            _unseen(subject, session.lease or "")
+            subject.unseen(session.lease or "")
 
         self._with(self.subject, check)
 
-    def test_a_wrong_configuration_is_told_when_the_provider_is_made(self) -> None:
-        """With InvalidInput or ValueError, in words, and before anything is asked."""
-        for make in self.misconfigured():
-            try:
-                asyncio.run(_made(make))
-            except (InvalidInput, ValueError) as error:
-                assert str(error)  # noqa: PT017 - pytest is not needed here
-            else:
-                raise AssertionError("a wrong configuration makes a provider")
-
-    # Tools
-
-    def _with(self, make: Callable[[], Awaitable[Subject]], check: Callable[[Subject], Awaitable[None]]) -> None:
-        async def run() -> None:
-            subject = await make()
-            try:
-                await check(subject)
-            except (AssertionError, unittest.SkipTest):
-                raise
-            except Exception as error:
-                text = "".join(traceback.format_exception(error))
-                _unseen(subject, text)
-                raise
-            finally:
-                await _caller(subject).close()
-
-        asyncio.run(run())
-
-
-async def _made(make: Callable[[], object]) -> object:
-    return make()
+    async def _close(self, subject: Subject) -> None:
+        await _caller(subject).close()
 
 
 def _caller(subject: Subject) -> Caller:
@@ -344,12 +287,6 @@ async def _session(subject: Subject, request: Request) -> Session:
 
 def _kind(answer: object) -> str:
     return repr(answer) if isinstance(answer, Refused | Unavailable) else type(answer).__name__
-
-
-def _unseen(subject: Subject, *texts: str) -> None:
-    for secret in subject.secrets:
-        if any(secret in text for text in texts):
-            raise AssertionError("a secret can be seen")
 
 
 def _assert_refuses(encode: Callable[[Any], object], thing: Session) -> None:

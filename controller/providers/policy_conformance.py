@@ -13,15 +13,13 @@ says which promises a plug-in does not make. `conformance` is the suite of crede
 """
 
 import asyncio
-import traceback
 import unittest
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-from controller.base.errors import InvalidInput
 from controller.domain.proofs import Proven, Unproven, Verdict
 from controller.domain.reasons import Reason
 from controller.domain.trust import Decision, Plugin, Proof, ProofMethod
@@ -29,108 +27,59 @@ from controller.gates.enquiries import Away, Judged
 from controller.providers import deciding, verifying
 from controller.providers.authorization import DecisionPoint
 from controller.providers.guard import Guard
+from controller.providers.promises import Conformance, Tested, cut_off
 from controller.providers.protocol import Secret, Unavailable
-from controller.providers.surroundings import Surroundings
 from controller.providers.verification import ProofVerifier
 
 
-class _Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """A plug-in that works, and what is known of it."""
-
+class _Subject(Tested, frozen=True, kw_only=True):
     plug: Any
-    surroundings: Surroundings
-    secrets: tuple[str, ...] = ()  # what it was given and what its backend gives: must be seen nowhere
-    timeout: timedelta = timedelta(seconds=10)
 
 
-Tested = TypeVar("Tested", bound=_Subject)
+Asked = TypeVar("Asked", bound=_Subject)
 
 
-class _PluginConformance(Generic[Tested]):
-    """What is the same for all of them. `subject` has to be there; `broken` and `hanging` where a backend can be made so."""
+class _PluginConformance(Conformance[Asked]):
+    """What is the same for both."""
 
-    async def subject(self) -> Tested:
-        """A plug-in whose backend works."""
-        raise NotImplementedError
-
-    async def broken(self) -> Tested:
-        """One whose backend cannot be reached or talks nonsense; best of all, quotes the secrets that it was sent."""
-        raise unittest.SkipTest("nothing is said of a broken backend")
-
-    async def hanging(self) -> Tested:
-        """One whose backend never answers."""
-        raise unittest.SkipTest("nothing is said of a hanging backend")
-
-    def misconfigured(self) -> list[Callable[[], object]]:
-        """Ways of making a plug-in of a wrong configuration."""
-        raise unittest.SkipTest("nothing is said of wrong configurations")
-
-    async def _called(self, subject: Tested) -> object:
+    async def _called(self, subject: Asked) -> object:
         """Ask it, as nobody who is careful would."""
         raise NotImplementedError
 
-    async def _asked(self, subject: Tested) -> tuple[bool, str]:
+    async def _asked(self, subject: Asked) -> tuple[bool, str]:
         """Ask it as the controller does: whether that was a yes, and everything that is shown of it."""
         raise NotImplementedError
 
     def test_a_broken_backend_is_never_a_yes_and_has_words(self) -> None:
         """An outage, or a refusal."""
 
-        async def check(subject: Tested) -> None:
+        async def check(subject: Asked) -> None:
             yes, shown = await self._asked(subject)
             assert not yes, "a broken backend said yes"
             assert "does not say why" not in shown
-            _unseen(subject, shown)
+            subject.unseen(shown)
 
         self._with(self.broken, check)
 
     def test_a_hanging_backend_is_cut_off(self) -> None:
         """Cancelled by whoever waits, it lets go."""
 
-        async def check(subject: Tested) -> None:
+        async def check(subject: Asked) -> None:
             quick = msgspec.structs.replace(subject, timeout=timedelta(milliseconds=300))
             yes, _ = await asyncio.wait_for(self._asked(quick), 30)
             assert not yes, "a backend that does not answer said yes"
-            alone = asyncio.ensure_future(self._called(subject))
-            done, _ = await asyncio.wait({alone}, timeout=0.3)
-            assert not done, "its backend does not hang"
-            alone.cancel()
-            done, _ = await asyncio.wait({alone}, timeout=30)
-            assert done, "it does not heed cancellation"
+            await cut_off(self._called(subject))
 
         self._with(self.hanging, check)
 
     def test_no_secret_is_seen_by_accident(self) -> None:
         """Neither in what is printed of it, nor in what it says."""
 
-        async def check(subject: Tested) -> None:
+        async def check(subject: Asked) -> None:
             _, shown = await self._asked(subject)
-            _unseen(subject, repr(subject.plug), str(subject.plug), shown)
+            subject.unseen(repr(subject.plug), str(subject.plug), shown)
 
         self._with(self.subject, check)
-
-    def test_a_wrong_configuration_is_told_when_it_is_made(self) -> None:
-        """With InvalidInput or ValueError, in words, and before anything is asked."""
-        for make in self.misconfigured():
-            try:
-                asyncio.run(_made(make))
-            except (InvalidInput, ValueError) as error:
-                assert str(error)  # noqa: PT017 - pytest is not needed here
-            else:
-                raise AssertionError("a wrong configuration makes a plug-in")
-
-    def _with(self, make: Callable[[], Awaitable[Tested]], check: Callable[[Tested], Awaitable[None]]) -> None:
-        async def run() -> None:
-            subject = await make()
-            try:
-                await check(subject)
-            except (AssertionError, unittest.SkipTest):
-                raise
-            except Exception as error:
-                _unseen(subject, "".join(traceback.format_exception(error)))
-                raise
-
-        asyncio.run(run())
 
 
 # Decision points
@@ -308,7 +257,7 @@ class VerifierConformance(_PluginConformance[VerifierSubject]):
 
     async def _asked(self, subject: VerifierSubject) -> tuple[bool, str]:
         found = await _verdict(subject, subject.proof)
-        _unseen(msgspec.structs.replace(subject, secrets=(subject.proof,)), repr(found))
+        msgspec.structs.replace(subject, secrets=(subject.proof,)).unseen(repr(found))
         return isinstance(found, Proven), repr(found)
 
 
@@ -327,16 +276,3 @@ async def _verdict(subject: VerifierSubject, text: str) -> Verdict | Unavailable
     wanted = verifying.asked(rule, "team", "job")
     found = await guard.ask(lambda: verifying.heard(subject.plug, subject.surroundings, Secret(text), wanted))
     return verifying.verdict(found, rule, "team/job", subject.surroundings.clock.now())
-
-
-# Tools
-
-
-async def _made(make: Callable[[], object]) -> object:
-    return make()
-
-
-def _unseen(subject: _Subject, *texts: str) -> None:
-    for secret in subject.secrets:
-        if any(secret in text for text in texts):
-            raise AssertionError("a secret can be seen")

@@ -146,7 +146,7 @@ class Suite(ProviderConformance):
 PROMISES = [name for name in dir(ProviderConformance) if name.startswith("test_")]
 _ABOUT_BACKENDS = {
     "test_a_broken_backend_is_an_outage_or_a_refusal_with_words",
-    "test_a_wrong_configuration_is_told_when_the_provider_is_made",
+    "test_a_wrong_configuration_is_told_when_it_is_made",
     "test_a_hanging_backend_is_cut_off",
 }
 
@@ -178,7 +178,7 @@ def test_an_honest_provider_passes(promise: str) -> None:
         (Telling, "test_no_secret_is_seen_by_accident"),
         (Leaky, "test_a_lease_holds_no_secret"),
         (Good, "test_a_broken_backend_is_an_outage_or_a_refusal_with_words"),
-        (Good, "test_a_wrong_configuration_is_told_when_the_provider_is_made"),
+        (Good, "test_a_wrong_configuration_is_told_when_it_is_made"),
     ],
 )
 def test_a_broken_promise_is_found(kind: type, promise: str) -> None:
