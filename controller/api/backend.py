@@ -13,7 +13,9 @@ import msgspec
 from controller.base.clock import Clock
 from controller.base.people import Actor
 from controller.domain.abilities import Abilities
+from controller.domain.records import Dispatch, Job
 from controller.domain.story import StoryEvent
+from controller.domain.trust import Grant
 from controller.gates.enquiries import Enquiry, Finding
 from controller.store.store import Store, Tx
 
@@ -23,6 +25,8 @@ Reconcile = Callable[[Sequence[str] | None], Awaitable[Sequence[str]]]
 """Reads these sources again now (None: all); gives the names of those that it serves."""
 Enquire = Callable[[Sequence[Enquiry], timedelta], Awaitable[Mapping[str, Finding]]]
 """Asks others outside; gives what they said by the keys of the enquiries, for what is still open after this time that there is no answer."""
+Trial = Callable[[Dispatch, Job, Grant | None], str | None]
+"""Why the run that would be opened could not be started on this host, as far as can be seen; None: nothing is known against it. Blocks."""
 
 _MOST_NEWS = 1000
 
@@ -38,6 +42,7 @@ class Backend:
     reconcile: Reconcile
     enquire: Enquire
     abilities: Callable[[], Abilities]
+    trial: Trial
     log_dir: Path
     host: str
 

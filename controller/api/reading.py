@@ -16,6 +16,7 @@ from aiohttp import web
 
 from controller.api import headers
 from controller.api.backend import Backend
+from controller.domain.reasons import Reason
 from controller.domain.records import Run
 from controller.domain.states import RunState
 from controller.gates.enquiries import Finding
@@ -55,6 +56,10 @@ class Reading:
             while (checked := await self._backend.store.read(check)).enquiries:
                 left = max(until - self._backend.clock.monotonic(), 0.0)
                 found |= await self._backend.enquire(checked.enquiries, timedelta(seconds=left))
+        if checked.opens is not None:
+            why = await asyncio.to_thread(self._backend.trial, *checked.opens)
+            if why is not None:
+                checked.shape["status"] |= {"decision": "Fail", "reason": Reason.StartFailed.value, "message": why}
         return web.Response(body=msgspec.json.encode(checked.shape), content_type="application/json")
 
     async def log(self, request: web.Request) -> web.StreamResponse:

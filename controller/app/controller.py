@@ -40,12 +40,15 @@ from controller.base.logs import event
 from controller.base.metrics import Metrics, PrometheusMetrics
 from controller.base.tasks import Backoff, Supervisor, Wake
 from controller.dispatch import recover, requests
+from controller.dispatch.judge import run_of
 from controller.dispatch.knowledge import Knowledge
 from controller.dispatch.launch import Launcher
 from controller.domain.abilities import Abilities
 from controller.domain.job import ExecutorKind
+from controller.domain.records import Dispatch, Job
 from controller.domain.requesters import ANNOTATION
 from controller.domain.story import StoryEvent, StoryKind
+from controller.domain.trust import Grant
 from controller.executors import abilities, orphans, outputs, private_files, processes
 from controller.executors.choice import Executors
 from controller.executors.local import LocalExecutor
@@ -216,7 +219,7 @@ class _Controller:
     def _make_dispatcher(self, executor: Executor) -> Dispatcher:
         _private(self._outputs)
         _private(self._options.log_dir)
-        launcher = Launcher(
+        self._launcher = Launcher(
             os.environ,
             allowed=self._plan.allowed,
             settings=self._plan.defaults,
@@ -229,7 +232,7 @@ class _Controller:
         return Dispatcher(
             self._store,
             executor,
-            launcher,
+            self._launcher,
             self._identity,
             self._clock,
             limits=Limits(self._plan.running, self._plan.starts),
@@ -320,9 +323,15 @@ class _Controller:
             reconcile=self._reconcile_now,
             enquire=self._enquiring.find_out,
             abilities=self._abilities,
+            trial=self._try,
             log_dir=self._options.log_dir,
             host=self._identity.host,
         )
+
+    def _try(self, dispatch: Dispatch, job: Job, grant: Grant | None) -> str | None:
+        """See `Backend.trial`."""
+        run = run_of(dispatch, job, self._clock.now(), self._identity.owner, self._identity.host)
+        return self._launcher.trial(msgspec.structs.replace(run, grant=grant), job.spec)
 
     def _add_loops(self) -> None:
         supervise = self._supervisor

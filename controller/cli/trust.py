@@ -17,12 +17,13 @@ from controller.cli.failures import NO
 from controller.cli.paint import paint
 from controller.cli.settings import current, note, output_option, verb
 
-_COLOURS = {"Permit": "green", "Warn": "yellow", "Escalate": "yellow", "Defer": "yellow", "Deny": "red"}
+_COLOURS = {"Permit": "green", "Warn": "yellow", "Escalate": "yellow", "Defer": "yellow", "Deny": "red", "Fail": "red"}
 _CHECKED = {
     "Permit": "would run",
     "Escalate": "would wait for approval",
     "Defer": "would wait",
     "Deny": "would be refused",
+    "Fail": "would be permitted, and could not be started",
 }
 
 

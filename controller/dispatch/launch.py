@@ -15,7 +15,7 @@ from controller.base.masked_stream import Needles
 from controller.base.references import Allowed, Unreadable
 from controller.domain import pods
 from controller.domain.abilities import Abilities, confines, reach, shuts
-from controller.domain.job import EnvVar, ExecTarget, ExecutorKind, JobSpec, PodTarget, ShellTarget
+from controller.domain.job import EnvVar, ExecTarget, ExecutorKind, JobSpec, PodTarget, ShellTarget, WatchdogTarget
 from controller.domain.records import Ending, Output, Run
 from controller.domain.resolve import Defaults
 from controller.domain.trust import Contract, Enforcement, NetworkMode, Profile
@@ -81,6 +81,14 @@ class Launcher:
         if isinstance(arranged, Refused):
             return arranged.message
         return self._in_its_box(run, spec, self._request(run, spec, found, arranged))
+
+    def trial(self, run: Run, spec: JobSpec) -> str | None:
+        """Why a run like that could not be started here now, as far as can be seen without asking for its credentials; None: nothing is known. As `prepare`, it may wait for a disk."""
+        if isinstance(spec.target, WatchdogTarget) and spec.target.job is not None:
+            return None  # nothing is started
+        ours = tuple(one for one in spec.env if one.credential_ref is None)
+        prepared = self.prepare(run, structs.replace(spec, env=ours))
+        return prepared if isinstance(prepared, str) else None
 
     def prepare_adoption(self, run: Run, spec: JobSpec) -> ExecutionRequest:
         """The request of a run that somebody else has started as a Pod: nothing is looked up again."""

@@ -13,11 +13,12 @@ import msgspec
 from controller.base.errors import InvalidInput, NotFound
 from controller.domain.abilities import Abilities
 from controller.domain.governors import Governed, governing
-from controller.domain.records import Dispatch, Run
+from controller.domain.records import Dispatch, Job, Run
 from controller.domain.states import WAITING, DispatchState, RunState
+from controller.domain.trust import Grant
 from controller.gates import pipeline
 from controller.gates.enquiries import Enquiry, Finding
-from controller.gates.facts import Unanswered
+from controller.gates.facts import Granted, Unanswered
 from controller.kinds.catalog import KINDS
 from controller.status import explain, project, selectors, shapes, tables, tree, trust
 from controller.status.query import Query, missing, needed, of_selected_jobs, page_of, query_of, suggestion
@@ -248,10 +249,11 @@ def _explain(tx: Tx, query: Query, now: datetime) -> Shape:
 
 
 class Checked(NamedTuple):
-    """What the gates would say of a job, and what they would ask others first."""
+    """What the gates would say of a job, what they would ask others first, and what would be opened where they permit it."""
 
     shape: Shape
     enquiries: tuple[Enquiry, ...] = ()
+    opens: tuple[Dispatch, Job, Grant | None] | None = None
 
 
 def trust_check(
@@ -271,18 +273,22 @@ def trust_check(
         for parent in (job.spec.trigger.after if job.spec.trigger is not None else ())
         for run in views.run_list(tx, job.namespace, job=parent.job, output=False, page=views.Page(1))
     ]
+    dispatch = trust.hypothetical(job, tuple(parents), now)
     documents = governors.read(tx)
     governed = governing(job.spec.trust, job.namespace, job.labels, documents)
     if governed is None:
         if not hand_down(tx, parents):
-            return Checked(trust.checked(job, None, None))
+            return Checked(trust.checked(job, None, None), opens=(dispatch, job, None))
         governed = Governed()
-    dispatch = trust.hypothetical(job, tuple(parents), now)
     facts = Testimony(tx, [(dispatch, job)]).facts(
         dispatch, job, governed, now, abilities, found, documents.providers()
     )
     answer = pipeline.decide(facts)
-    return Checked(trust.checked(job, governed, answer), answer.enquiries if isinstance(answer, Unanswered) else ())
+    return Checked(
+        trust.checked(job, governed, answer),
+        answer.enquiries if isinstance(answer, Unanswered) else (),
+        (dispatch, job, answer.grant) if isinstance(answer, Granted) else None,
+    )
 
 
 def _trust_check(tx: Tx, query: Query, now: datetime) -> Shape:

@@ -93,3 +93,27 @@ def test_without_a_controller_nobody_is_asked(gated: Warden, receiver: Receiver)
     assert (status["decision"], status["reason"]) == ("Defer", "AwaitingAnswer")
     assert "only a controller that runs asks" in status["message"]
     assert receiver.deliveries() == []
+
+
+def test_what_would_be_permitted_and_could_not_be_started_is_told(warden: Warden) -> None:
+    """In the words that the run would end with; with a contract or without one."""
+    missing = warden.folder / "later"
+    warden.write(
+        "all",
+        document("TrustContract", "narrow", {"box": {"paths": {"read": [str(missing)]}}}),
+        job("boxed", trustContractRef={"name": "narrow"}, shell={"script": "true"}),
+        job("plain", shell={"script": "true"}, env=[{"name": "KEY", "valueFrom": {"envRef": {"name": "NOWHERE"}}}]),
+    )
+    warden.start(applied=("boxed", "plain"))
+    for name, words in (("boxed", "does not exist on this host"), ("plain", "NOWHERE")):
+        told = warden.cli("trust", "check", name)
+        assert told.code == 1
+        assert told.out.startswith(f"{name} would be permitted, and could not be started: StartFailed: ")
+        assert words in told.out
+        status = warden.cli("trust", "check", name, "-o", "json").json["status"]
+        assert (status["decision"], status["reason"]) == ("Fail", "StartFailed")
+        assert warden.cli("trigger", name, "--wait").code == 1
+        [run] = warden.runs(name)
+        assert (run["status"]["reason"], status["message"]) == ("StartFailed", run["status"]["message"])
+    missing.mkdir()
+    assert warden.cli("trust", "check", "boxed").code == 0

@@ -246,6 +246,7 @@ class Serving:
             reconcile=self._reconcile,
             enquire=_nobody,
             abilities=Abilities,
+            trial=lambda *_: None,
             log_dir=self._place.log_dir,
             host="here",
         )
