@@ -5,6 +5,8 @@ from functools import cache, partial
 
 from controller.app.credentials import Around
 from controller.base.clock import Clock
+from controller.domain.governors import Governors
+from controller.domain.trust import Authorization
 from controller.gates.enquiries import (
     AccessAsked,
     Away,
@@ -57,6 +59,12 @@ class Answering:
             AccessAsked: self._may,
             ProofEnquiry: prove,
         }
+
+    def follow(self, known: Governors) -> None:
+        """Let go of the plug-ins of policies that are gone."""
+        policies = [(one.namespace, str(one)) for one in known.documents if isinstance(one.document, Authorization)]
+        self._plugins.follow(policies)
+        self._verifiers.follow(policies)
 
     async def close(self) -> None:
         """Let go of the plug-ins that were asked."""

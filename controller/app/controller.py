@@ -533,13 +533,14 @@ class _Controller:
         self._status.touched(outcome.touched, at_once=bool(outcome.touched))
         self._poke()
         if outcome.touched:
-            self._supervisor.start("preparation", self._prepare())
+            self._supervisor.start("documents of trust", self._follow())
 
-    async def _prepare(self) -> None:
-        """Learn what credentials and signatures take once documents ask for them: the first run that needs it is not to wait a tenth of a second for it."""
+    async def _follow(self) -> None:
+        """Learn what credentials and signatures take once documents ask for them: the first run that needs it is not to wait a tenth of a second for it. What is gone is let go of."""
         with contextlib.suppress(StoreUnavailable):
             known = await self._store.read(governors.read)
-            self._obtaining.prepare(known)
+            await self._obtaining.follow(known)
+            self._answering.follow(known)
             if known.any_signed():
                 await asyncio.to_thread(importlib.import_module, "controller.evidence.keys")
 

@@ -88,10 +88,13 @@ class Obtaining:
         self._granted = granted
         self._instances: Instances | None = None
 
-    def prepare(self, known: Governors) -> None:
-        """Look for plug-ins now, where there are providers to be asked at all."""
-        if self._instances is None and known.providers():
+    async def follow(self, known: Governors) -> None:
+        """Make ready for the providers that there are, and let go of those that are gone."""
+        declared = [one for one in known.documents if isinstance(one.document, Provider)]
+        if self._instances is None and declared:
             self._instances = self._make()
+        if self._instances is not None:
+            await self._instances.follow([Key(one.kind, one.namespace, one.name) for one in declared])
 
     async def close(self) -> None:
         """Let go of every provider."""

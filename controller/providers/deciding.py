@@ -4,7 +4,7 @@ The controller's enquiries go through `DecisionPlugins`, as those over HTTP go t
 does; what is shown of its words is short and without secrets.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from typing import Any
 
@@ -49,6 +49,10 @@ class DecisionPlugins:
             msgspec.json.encode({**asked.input, "time": moment(self._clock.now(), asked.time_zone)})
         )
         return judged(await instance.guard.ask(lambda: instance.plug.decide(shown)), instance.guard)
+
+    def follow(self, policies: Collection[tuple[str, str]]) -> None:
+        """See `Plugged`."""
+        self._plugged.follow(policies)
 
     async def close(self) -> None:
         """Let go of all of them."""

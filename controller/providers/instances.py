@@ -4,7 +4,7 @@ The gates and whoever delivers credentials ask for one by its key. Invariant: wh
 declaration makes a new one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from controller.domain.trust import Provider
@@ -45,6 +45,11 @@ class Instances:
             return kept[1]
         await self._drop(key)
         return self._made(key, declared)
+
+    async def follow(self, declared: Collection[Key]) -> None:
+        """Let go of those that are not among what is declared."""
+        for key in self._kept.keys() - set(declared):
+            await self._drop(key)
 
     async def close(self) -> None:
         """Let go of all of them."""

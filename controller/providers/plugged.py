@@ -3,7 +3,7 @@
 `deciding` and `verifying` ask for them. Invariant: a plug-in runs on a thread of its own and is called through its `Guard` alone; one of a policy that was changed serves nobody any more.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -68,6 +68,11 @@ class Plugged(Generic[Plug]):
             _let_go(self._kept.pop(next(iter(self._kept))).instance)
         instance: Instance[Plug] = known.instance
         return instance
+
+    def follow(self, policies: Collection[tuple[str, str]]) -> None:
+        """Let go of those of policies that are gone; `policies` are all that there are, by namespace and name for messages."""
+        for gone in self._kept.keys() - set(policies):
+            _let_go(self._kept.pop(gone).instance)
 
     async def close(self) -> None:
         """Let go of all of them."""

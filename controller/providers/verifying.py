@@ -4,7 +4,7 @@
 those could quote a proof that does not hold; and what it states is read on its own thread, within its time, and bounded.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Any
@@ -55,6 +55,10 @@ class Verifiers:
         wanted = asked(rule, enquiry.namespace, enquiry.job)
         answer = await instance.guard.ask(lambda: heard(instance.plug, instance.surroundings, Secret(text), wanted))
         return verdict(answer, rule, f"{enquiry.namespace}/{enquiry.job}", self._clock.now())
+
+    def follow(self, policies: Collection[tuple[str, str]]) -> None:
+        """See `Plugged`."""
+        self._plugged.follow(policies)
 
     async def close(self) -> None:
         """Let go of all of them."""

@@ -274,6 +274,21 @@ async def test_a_policy_that_says_something_else_has_another_one_and_the_first_i
     await deciding.close()
 
 
+async def test_the_plug_in_of_a_policy_that_is_gone_is_let_go_of(plugins: Callable[..., DecisionPlugins]) -> None:
+    """And that of one that stays is kept."""
+    deciding = plugins(gives(Decided(Decision.Permit)))
+    for of in (POLICY, "AuthorizationPolicy team/other"):
+        await deciding.ask(question(of=of))
+    deciding.follow([("team", POLICY)])
+    async with asyncio.timeout(30):
+        while not Point.closed:
+            await asyncio.sleep(0)
+    assert Point.closed == Point.made[1:]
+    await deciding.ask(question())
+    assert len(Point.made) == 2
+    await deciding.close()
+
+
 class Shelf:
     async def read(self, namespace: str, name: str, key: str) -> str:
         return "kept"

@@ -272,6 +272,12 @@ async def test_a_caller_is_kept_until_its_declaration_changes(plugins: Path) -> 
     assert isinstance(await instances.of(HERE, None, "team"), Refused)
     assert isinstance(await instances.of(HERE, declared, "other"), Refused)
     assert isinstance(await instances.of(HERE, Provider("nosuch", {}), "team"), Refused)
+    assert await instances.of(HERE, declared, "team") is not first
+    third = await instances.of(HERE, declared, "team")
+    await instances.follow([HERE])
+    assert await instances.of(HERE, declared, "team") is third
+    await instances.follow([])
+    assert await instances.of(HERE, declared, "team") is not third
     answer = await second.resolve(Request(namespace="team", job="j"))
     assert "RuntimeError: asked" in answer.message  # type: ignore[union-attr]
     await instances.close()
