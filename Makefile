@@ -57,7 +57,7 @@ bench: $(VENV)/installed-dev ## Measure beside limits and rivals; prints ratios
 bench-quick: $(VENV)/installed-dev ## The same with fewer rounds
 	$(BIN)/python -m tests.performance --quick
 
-cluster: $(VENV)/installed-dev ## A throwaway Kubernetes on this machine with jobwarden installed from the chart (Linux, root)
+cluster: $(VENV)/installed-dev ## A throwaway Kubernetes on this machine with jobwarden installed from the chart (Linux, root); POLICIES=1: with NetworkPolicies and DNS
 	@$(BIN)/python -m tests.cluster.throwaway up
 
 cluster-down: $(VENV)/installed-dev ## End it

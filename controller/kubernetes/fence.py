@@ -1,7 +1,7 @@
 """The fences round Pods whose network is limited: a NetworkPolicy in each namespace for those that have none, and one for those that may talk to the egress proxy alone.
 
 `podrun` puts a fence up before it makes the first Job that needs it. It stays: a policy that is made with its Pod may be noticed after the Pod has begun, one that has been there
-protects every Pod from its first moment. Policies add up, and any other one may let through what this one does not; so whoever starts a Pod looks at all of them.
+protects every Pod from its first moment, as Kubernetes wants of network plug-ins; one that does not do that is not to be vouched for. Policies add up, and any other one may let through what this one does not; so whoever starts a Pod looks at all of them.
 Invariant: a Pod that is behind a fence is started only where the policy is as it was made, has been there for a while, and no other one opens anything for that Pod.
 Source: https://kubernetes.io/docs/concepts/services-networking/network-policies/ ("Pod lifecycle", "NetworkPolicy is additive")
 """

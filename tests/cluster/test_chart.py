@@ -45,10 +45,12 @@ _SERVICE_MONITOR = {
     },
 }
 
+_RUNS = [{"namespaceSelector": {}, "podSelector": {"matchExpressions": [{"key": NETWORK_LABEL, "operator": "Exists"}]}}]
 _PROXY = {
     "enabled": True,
     "replicas": 3,
     "port": 8888,
+    "from": _RUNS,
     "egress": [{"ports": [{"port": 443}]}],
     "resources": {"requests": {"cpu": "10m"}},
 }
@@ -350,11 +352,11 @@ def test_network_policies_are_made_only_where_they_are_enforced(api: ControlPlan
     assert _granted(yaml.safe_load_all(manifest)) == right
 
 
-@pytest.mark.parametrize("said", [{}, {"existingSecret": "passes"}, {"port": 8888}], ids=str)
+@pytest.mark.parametrize("said", [{}, {"existingSecret": "passes"}, {"port": 8888}, {"from": _RUNS}], ids=str)
 def test_the_controller_and_its_egress_proxy_mean_the_same(
     api: ControlPlane, tmp_path: Path, said: dict[str, Any]
 ) -> None:
-    """Name, port, labels and key of one are those of the other; the proxy has no rights, and nobody but runs may talk to it."""
+    """Name, port, labels and key of one are those of the other; the proxy has no rights, and one port. Whoever has just begun may talk to it, as nobody is named."""
     wanted = {"pods": {"networkPoliciesEnforced": True, "egressProxy": {"enabled": True, **said}}}
     rendered = api.helm("template", "release", str(CHART), "-n", "here", values(tmp_path, wanted)).ok().out
     there = {(one["kind"], one["metadata"]["name"]): one for one in yaml.safe_load_all(rendered) if one}
@@ -379,13 +381,7 @@ def test_the_controller_and_its_egress_proxy_mean_the_same(
     assert pod["spec"]["automountServiceAccountToken"] is False
     policy = there["NetworkPolicy", name]["spec"]
     assert policy["podSelector"]["matchLabels"] == service["spec"]["selector"]
-    [only] = policy["ingress"]
-    assert only["from"] == [
-        {
-            "namespaceSelector": {},
-            "podSelector": {"matchExpressions": [{"key": NETWORK_LABEL, "operator": "Exists"}]},
-        }
-    ]
+    assert policy["ingress"] == [{"ports": [{"port": "proxy"}], **({"from": said["from"]} if "from" in said else {})}]
 
 
 def _secret_at(template: dict[str, Any], path: str) -> str:

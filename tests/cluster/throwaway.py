@@ -1,6 +1,6 @@
 """`make cluster` and `make cluster-down`: a cluster of one node on this machine, with jobwarden installed from the chart, to look at and to throw away.
 
-Said twice, `up` brings what is there up to date with the sources. Invariant: what `up` leaves is in one folder, one network namespace, and processes that `down` finds.
+Said twice, `up` brings what is there up to date with the sources. With POLICIES in the environment NetworkPolicies are enforced, Pods resolve names, and the chart is told so. Invariant: what `up` leaves is in one folder, one network namespace, and processes that `down` finds.
 """
 
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from tests.harness.controlplane import tools
-from tests.harness.node import Node, image, missing, stop
+from tests.harness.node import Node, image, missing, policies_missing, stop
 from tests.harness.warden import ROOT
 
 VERSION = yaml.safe_load((ROOT / "charts/jobwarden/Chart.yaml").read_text(encoding="utf-8"))["appVersion"]
@@ -32,19 +32,31 @@ def up() -> int:
     archive = image()
     if archive is None:
         return _refuse("the image could not be built; what went wrong is above")
-    node = Node(FOLDER, programs, say=_say)
+    policies = None
+    if os.environ.get("POLICIES"):
+        if why := policies_missing():
+            return _refuse(why)
+        _say("kube-router and CoreDNS")
+        policies = tools("policies")
+        if policies is None:
+            return _refuse("kube-router or CoreDNS could not be built; what went wrong is above")
+    node = Node(FOLDER, programs, policies=policies, say=_say)
     if not node.is_running():
         stop(FOLDER)
         node.start()
         # The second one is for whoever installs the chart once more by hand.
         for name in ("jobwarden", "spare"):
             node.volume(name)
+    if policies is not None and not node.enforces:
+        return _refuse("the cluster that runs enforces no NetworkPolicies; end it first (`make cluster-down`)")
+    words = ("pods.networkPoliciesEnforced=true", "pods.egressProxy.enabled=true") if node.enforces else ()
     tag = archive.name.removeprefix("jobwarden-").removesuffix(".oci.tar")
     node.load(archive, f"jobwarden:{tag}", f"jobwarden:{VERSION}")
     _say("helm upgrade --install jobwarden charts/jobwarden --namespace jobwarden --create-namespace")
     done = node.helm(
         *("upgrade", "--install", "jobwarden", str(ROOT / "charts/jobwarden")),
-        *("--namespace", "jobwarden", "--create-namespace", "--set", f"image.tag={tag}"),
+        *("--namespace", "jobwarden", "--create-namespace"),
+        *(part for one in (f"image.tag={tag}", *words) for part in ("--set", one)),
         *("--wait", "--timeout", f"{_INSTALL_SECONDS}s"),
         deadline=_INSTALL_SECONDS + 60,
     )

@@ -25,6 +25,8 @@ from tests.harness.ports import free_port, is_free
 from tests.harness.waiting import wait_for
 from tests.harness.warden import ROOT, Result
 
+SERVICES = "10.0.0.0/24"
+"""Where Services have their addresses."""
 PEOPLE = ("admin", "alice", "bob", "carol", "controller")
 _READY_SECONDS = 90.0
 _BUILD_SECONDS = 1000.0
@@ -267,7 +269,7 @@ class ControlPlane:
             f"--service-account-key-file={key}",
             f"--service-account-signing-key-file={key}",
             "--service-account-issuer=https://kubernetes.default.svc",
-            "--service-cluster-ip-range=10.0.0.0/24",
+            f"--service-cluster-ip-range={SERVICES}",
             "--endpoint-reconciler-type=none",
             "--shutdown-delay-duration=0s",
             *self._flags,

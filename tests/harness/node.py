@@ -1,7 +1,7 @@
 """A whole Kubernetes on this machine: a `ControlPlane` with controllers, a scheduler and one node on which Pods really run.
 
 All of it lives in a network namespace of its own, so that nothing of the machine's network is touched; `tunnel` opens the API server on loopback. Cluster tests and
-`make cluster` take it. Invariant: whatever was started is written down before anything else is done, so that `_end` finds it, and takes away mounts, containers and
+`make cluster` take it. Where it is asked for, NetworkPolicies are enforced (kube-router, as a firewall and nothing else) and Pods resolve names (CoreDNS). Invariant: whatever was started is written down before anything else is done, so that `_end` finds it, and takes away mounts, containers and
 namespace too, however far the start came. Needs root, and Debian's containerd, runc and CNI plug-ins.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from tests.harness.controlplane import ControlPlane, _lives
+from tests.harness.controlplane import SERVICES, ControlPlane, _lives
 from tests.harness.ports import free_port
 from tests.harness.waiting import wait_for
 from tests.harness.warden import ROOT
@@ -28,8 +28,11 @@ ADDRESS = "10.244.0.1"
 BUSYBOX = "busybox:1"
 """An image that every node has: a shell and small tools, for Pods that need no more."""
 _PODS = "10.244.0.0/24"
+_DOMAIN = "cluster.local"
 _API_PORT = 6443
 _PROGRAMS = ("containerd", "ctr", "runc", "ip", "nsenter", "mount", "nft")
+_FIREWALL = ("iptables", "ipset")
+_BRIDGED = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 _PLUGINS = Path("/usr/lib/cni")
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _CONTAINERS = "k8s.io"
@@ -47,6 +50,16 @@ def missing() -> str | None:
     if absent or not (_PLUGINS / "bridge").exists():
         packages = "containerd runc containernetworking-plugins iproute2 nftables"
         return f"{', '.join(absent) or 'the CNI plug-ins'} missing; apt-get install {packages}"
+    return None
+
+
+def policies_missing() -> str | None:
+    """Why no node can enforce NetworkPolicies here, beyond what `missing` says; None where it can."""
+    absent = [name for name in _FIREWALL if shutil.which(name, path=_PATH) is None]
+    if absent:
+        return f"{', '.join(absent)} missing; apt-get install {' '.join(_FIREWALL)}"
+    if not _BRIDGED.exists():
+        return "the kernel shows no firewall what a bridge passes on; modprobe br_netfilter"
     return None
 
 
@@ -68,10 +81,17 @@ def image(which: str = "jobwarden") -> Path | None:
 class Node(ControlPlane):
     """A cluster of one node. `folder` keeps its data, containers, keys and logs; a short path, as sockets lie in it."""
 
-    def __init__(self, folder: Path, bin_folder: Path, *, say: Callable[[str], None] = lambda _: None) -> None:
-        """`bin_folder`: what `tools("all")` gives; `say` is told of each step."""
+    def __init__(
+        self,
+        folder: Path,
+        bin_folder: Path,
+        *,
+        policies: Path | None = None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`bin_folder`: what `tools("all")` gives; `policies`: what `tools("policies")` gives, for a node with a firewall and DNS; `say` is told of each step."""
         super().__init__(folder, bin_folder, definitions=False)
-        self._say = say
+        self._policies, self._say = policies, say
         self._started = folder / "started"
 
     # Asking
@@ -108,6 +128,16 @@ class Node(ControlPlane):
         self._tunnel(f"{ADDRESS}:{port}@{self._net}", target)
         return f"{ADDRESS}:{port}"
 
+    def name(self, host: str, address: str) -> None:
+        """Let a name of the outside world lead to an address, for whoever asks the DNS of a node that has one; within a second."""
+        with (self.folder / "hosts").open("a", encoding="utf-8") as known:
+            known.write(f"{address} {host}\n")
+
+    @property
+    def enforces(self) -> bool:
+        """Whether it was started with what enforces NetworkPolicies."""
+        return self._dns_settings.exists()
+
     @property
     def server(self) -> str:
         """URL of the API server, from outside."""
@@ -135,6 +165,8 @@ class Node(ControlPlane):
             self._make_network()
             super()._begin()
             self._write_inside()
+            if self._policies is not None:
+                self._start_dns(self._policies)
             self._say("controllers and scheduler")
             self._start_controllers()
             self._say("containerd, kubelet and kube-proxy")
@@ -144,6 +176,8 @@ class Node(ControlPlane):
             self.load(sandbox, BUSYBOX)
             self._start_kubelet()
             wait_for(self._is_schedulable, "the node to be ready", deadline=_NODE_READY_SECONDS, context=self._logs)
+            if self._policies is not None:
+                self._start_firewall(self._policies)
         except BaseException:
             self._end()
             raise
@@ -166,6 +200,54 @@ class Node(ControlPlane):
             # `ip netns exec` would mount /sys anew, without cgroups.
             self._inside("ip", *line.split())
         self._inside("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+
+    def _start_dns(self, programs: Path) -> None:
+        """For what Services are called, and for the names of `hosts`; whoever asks for another one is told that there is none."""
+        (self.folder / "hosts").touch()
+        self._dns_settings.write_text(
+            f"""
+.:53 {{
+  errors
+  hosts {self.folder / "hosts"} {{
+    reload 500ms
+    fallthrough
+  }}
+  kubernetes {_DOMAIN} . {{
+    kubeconfig {self._inside_config} test
+    ttl 1
+  }}
+}}
+""",
+            encoding="utf-8",
+        )
+        self._start("coredns", f"-conf={self._dns_settings}", program=str(programs / "coredns"))
+        log = self.folder / "coredns.log"
+        wait_for(lambda: "CoreDNS-" in log.read_text(encoding="utf-8"), "CoreDNS to serve", context=self._logs)
+
+    @property
+    def _dns_settings(self) -> Path:
+        return self.folder / "Corefile"
+
+    def _start_firewall(self, programs: Path) -> None:
+        # All Pods hang on one bridge: what goes from one to another is not routed.
+        self._inside("sh", "-c", f"echo 1 > {_BRIDGED}")
+        self._start(
+            "kube-router",
+            f"--kubeconfig={self._inside_config}",
+            "--hostname-override=node",
+            "--run-firewall=true",
+            "--run-router=false",
+            "--run-service-proxy=false",
+            "--enable-cni=false",
+            f"--service-cluster-ip-range={SERVICES}",
+            "--health-port=0",
+            program=str(programs / "kube-router"),
+        )
+        wait_for(self._is_fenced, "kube-router to have made its chains", context=self._logs)
+
+    def _is_fenced(self) -> bool:
+        chains = ("nsenter", f"--net=/run/netns/{self._net}", "iptables", "-S", "KUBE-ROUTER-FORWARD")
+        return _run(*chains, check=False).returncode == 0
 
     def _api_arguments(self, ports: dict[str, int]) -> tuple[str, ...]:
         return (
@@ -283,6 +365,8 @@ runtime_type = "io.containerd.runc.v2"
             "nodeStatusUpdateFrequency": "2s",
             "syncFrequency": "10s",
         }
+        if self._policies is not None:
+            settings |= {"clusterDNS": [ADDRESS], "clusterDomain": _DOMAIN}
         (self.folder / "kubelet.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
         # As the service manager of a node would: a kubelet dies of a Pod that is deleted by force in the wrong moment (1.34.2, doPodResizeAction).
         self._start(

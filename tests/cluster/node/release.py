@@ -10,6 +10,16 @@ from tests.harness.node import Node
 from tests.harness.warden import ROOT, Result
 
 CHART = ROOT / "charts/jobwarden"
+SAFE = {
+    "securityContext": {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "runAsNonRoot": True,
+        "runAsUser": 1000,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+}
+"""A container that passes the strictest of the Pod Security Standards."""
 
 
 class Release:
@@ -92,12 +102,18 @@ def release(node: Node, prefix: str) -> Iterator[Release]:
         node.kubectl("delete", "namespace", made.name, "--ignore-not-found", "--timeout=60s", deadline=90)
 
 
-@contextlib.contextmanager
-def a_namespace(node: Node) -> Iterator[str]:
-    """For jobs. What is in it goes with it: here somebody finalises namespaces."""
+def make_namespace(node: Node) -> str:
+    """For jobs, for as long as the node is there."""
     name = f"jobs-{uuid.uuid4().hex[:6]}"
     node.kubectl("create", "namespace", name).ok()
     # What runs here passes the strictest of the Pod Security Standards.
     node.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted").ok()
+    return name
+
+
+@contextlib.contextmanager
+def a_namespace(node: Node) -> Iterator[str]:
+    """For jobs. What is in it goes with it: here somebody finalises namespaces."""
+    name = make_namespace(node)
     yield name
     node.kubectl("delete", "namespace", name, "--timeout=60s", deadline=90)

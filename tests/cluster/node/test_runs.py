@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.conftest import verified
-from tests.cluster.node.release import Release, a_namespace, release
+from tests.cluster.node.release import SAFE, Release, a_namespace, release
 from tests.cluster.test_approvals import decide, gated, told, trusted
 from tests.cluster.test_requests import create, finished, request
 from tests.harness import Warden, bare, job, wait_for
@@ -33,7 +33,7 @@ def test_what_becomes_of_a_container_is_what_the_account_says(node: Node, instal
         "greedy": job("greedy", "tail /dev/zero", resources={"limits": {"memory": "32Mi"}}),
         "endless": job("endless", "sleep 300", timeout="5s", terminationGracePeriod="1s"),
         "secret": job("secret", 'test "$TOKEN" = open-sesame && id -u', env=[_from_secret()]),
-        "nowhere": bare("nowhere", pod=_template({"name": "main", "image": "nowhere:1", **_NO_PULL, **_SAFE})),
+        "nowhere": bare("nowhere", pod=_template({"name": "main", "image": "nowhere:1", **_NO_PULL, **SAFE})),
         "unsafe": bare("unsafe", pod=_template({"name": "main", "image": BUSYBOX}), startTimeout="5s"),
         "evicted": job("evicted", "sleep 300", terminationGracePeriod="1s", retry={"limit": 2}),
         "moved": job("moved", "sleep 300", terminationGracePeriod="1s", onInterruption="Rerun"),
@@ -50,7 +50,7 @@ def test_what_becomes_of_a_container_is_what_the_account_says(node: Node, instal
             ),
             trustContract=_BOXED,
         ),
-        "templated": bare("templated", pod=_template({"name": "main", "image": BUSYBOX, "command": ["date"], **_SAFE})),
+        "templated": bare("templated", pod=_template({"name": "main", "image": BUSYBOX, "command": ["date"], **SAFE})),
     }
     node.apply(*jobs.values(), namespace=namespace).ok()
     for name in jobs:
@@ -128,16 +128,6 @@ def _bind(node: Node, namespace: str, kind: str, role: str, person: str) -> None
     made = ("create", "rolebinding", f"{role}-{person}", "-n", namespace, f"--{kind}={role}", f"--user={person}")
     node.kubectl(*made).ok()
 
-
-_SAFE = {
-    "securityContext": {
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "runAsNonRoot": True,
-        "runAsUser": 1000,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-}
 
 _BOXED = {"box": {"profile": "Restricted"}}
 _PROBES = """
