@@ -32,10 +32,12 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first, so that no worker is left alone with it at the end; what needs a cluster comes last, as that may still be built."""
+    """What takes longest begins first, so that no worker is left alone with it at the end; what needs a cluster comes last, as that may still be built, and its firewall after it."""
 
     def order(item: pytest.Item) -> tuple[int, bool]:
         place = -1 if _PATIENT in item.path.parents else int(_CLUSTER in item.path.parents)
+        if "fenced_node" in getattr(item, "fixturenames", ()):
+            place = 2
         return place, item.get_closest_marker("slow") is None
 
     items.sort(key=order)
