@@ -96,6 +96,7 @@ def _defaults(options: RunOptions, config: Configuration, kubernetes: Kubernetes
         image=options.image or config.settings.image,
         pod_namespaces=kubernetes.namespaces if kubernetes is not None else (),
         network_policies=config.settings.pods.network_policies_enforced,
+        fence_check_image=config.settings.pods.fence_check_image,
         egress_proxy=config.settings.pods.egress_proxy is not None,
         pods=PodsAllow(
             privileged=allow.privileged,

@@ -42,6 +42,9 @@ VERBS = {
     "egress-proxy": Verb(
         "controller.cli.egress_proxy", "egress_proxy", "Let Pods out to the hosts of their contract, and nowhere else."
     ),
+    "fence-check": Verb(
+        "controller.cli.fence_check", "fence_check", "See that a Pod whose network is limited is kept in."
+    ),
     "db": Verb("controller.cli.db", "db", "Upgrade, back up, restore or check the database."),
     "schema": Verb("controller.cli.schema", "schema", "Write the schemas of the resources."),
     "completion": Verb("controller.cli.completion", "completion", "Print a completion script for a shell."),

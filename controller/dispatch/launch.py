@@ -138,6 +138,7 @@ class Launcher:
             confined=contract.box.profile is not Profile.Nothing,
             shut=shuts(contract.box) and vouched,
             hosts=contract.box.hosts if vouched and proxied and reach(contract.box) is NetworkMode.Restricted else (),
+            check_image=self._settings.fence_check_image if insists else None,
             insists=insists,
             note="; ".join(f"not enforced: {one}" for one in lacking) or None,
         )

@@ -40,6 +40,7 @@ class Defaults(msgspec.Struct, frozen=True):
     pods: PodsAllow = PodsAllow()
     pod_namespaces: tuple[str, ...] = ()  # where Pods are looked after; none: everywhere
     network_policies: bool = False  # the cluster of these Pods enforces them
+    fence_check_image: str | None = None  # with which a Pod sees that they hold
     egress_proxy: bool = False  # these Pods have one, which lets them out to listed hosts
 
 

@@ -22,6 +22,7 @@ class PodBox(msgspec.Struct, frozen=True, kw_only=True):
     confined: bool = False  # the fields that a profile asks for are filled in
     shut: bool = False  # nothing comes in or goes out, by a NetworkPolicy that is there before the Pod
     hosts: tuple[str, ...] = ()  # what can be reached, by the egress proxy; nothing else comes in or goes out
+    check_image: str | None = None  # with which the Pod sees, before anything else, that nothing else can be reached
     insists: bool = True  # where that turns out to be impossible after all, there is no Pod
     note: str | None = None  # what was asked for and is not enforced
 

@@ -116,6 +116,7 @@ class Pods(_Record, frozen=True):
 
     allow: PodsAllow = PodsAllow()
     network_policies_enforced: bool = False
+    fence_check_image: str | None = None
     egress_proxy: EgressProxy | None = None
 
 

@@ -122,7 +122,9 @@ def tombstone(request: ExecutionRequest, owner: Owner | None) -> dict[str, Any]:
     Shape:  as `job`, without a Pod to make and with no time to live, so that Kubernetes declares it failed at once. It removes it when the
             run's own would have gone, and not within an hour.
     """
-    made = job(request, owner)
+    # No Pod, so nothing that would keep one in.
+    bare = msgspec.structs.replace(_pod_request(request), box=PodBox())
+    made = job(msgspec.structs.replace(request, pod=bare), owner)
     made["metadata"]["annotations"][TOMBSTONE] = _GIVEN_UP
     made["spec"] |= {"suspend": False, "parallelism": 0, "activeDeadlineSeconds": 0}
     made["spec"]["ttlSecondsAfterFinished"] = max(made["spec"]["ttlSecondsAfterFinished"], _LATE_S)
@@ -208,7 +210,22 @@ def _in_its_box(template: dict[str, Any], box: PodBox, network: str | None) -> d
     made = podbox.confined(template) if box.confined else template
     if network is not None:
         made["metadata"]["labels"] |= {NETWORK_LABEL: network}
+        if box.check_image is not None:
+            made["spec"]["initContainers"] = [_check(box.check_image), *(made["spec"].get("initContainers") or ())]
     return made
+
+
+def _check(image: str) -> dict[str, Any]:
+    """See `fence_check`: before whatever else the Pod does."""
+    return {
+        "name": "jobwarden-fence",
+        "image": image,
+        "args": ["fence-check"],
+        # What it says last is why the run was not started.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
+        "securityContext": {**_RESTRICTED, "readOnlyRootFilesystem": True, "runAsUser": _NOBODY},
+    }
 
 
 def _template(request: ExecutionRequest, pod: PodRequest, hidden: str) -> dict[str, Any]:

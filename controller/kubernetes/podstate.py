@@ -101,7 +101,8 @@ def _by_others(pod: Object, container: str, code: int | None, times: Mapping[str
         if status["name"] != container and failed.get("exitCode"):
             what = f"container {status['name']} of its Pod ended with exit code {failed['exitCode']}"
             if code is None:
-                return Ended(start_error=f"{what}, so {container} was not started", **times)
+                said = f": {failed['message'].strip()}" if failed.get("message") else ""
+                return Ended(start_error=f"{what}, so {container} was not started{said}", **times)
             return Ended(exit_code=failed["exitCode"], note=what, **times)
     status = pod["status"]
     words = ": ".join(filter(None, (status.get("reason"), status.get("message")))) or "it gives no reason"

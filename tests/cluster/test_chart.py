@@ -348,6 +348,11 @@ def test_network_policies_are_made_only_where_they_are_enforced(api: ControlPlan
     told = api.helm("template", "jobwarden", str(CHART), "--set", "pods.networkPoliciesEnforced=true").ok().out
     assert right <= _granted(yaml.safe_load_all(told))
     assert "networkPoliciesEnforced: true" in told
+    assert "fenceCheckImage: jobwarden:0.1.0" in told
+    believed = api.helm(
+        *("template", "jobwarden", str(CHART), "--set", "pods.networkPoliciesEnforced=true,pods.fenceCheck=false")
+    )
+    assert "fenceCheck" not in believed.ok().out
     manifest = (ROOT / "manifests/kubernetes/networkpolicies.yaml").read_text(encoding="utf-8")
     assert _granted(yaml.safe_load_all(manifest)) == right
 

@@ -120,7 +120,10 @@ sources:
       namespaces: {{ toJson .Values.watch.namespaces }}
       lease: {{ include "jobwarden.fullname" . }}
 {{- $image := default (include "jobwarden.image" .) .Values.jobs.image }}
-{{- $pods := omit .Values.pods "egressProxy" }}
+{{- $pods := omit .Values.pods "egressProxy" "fenceCheck" }}
+{{- if and .Values.pods.networkPoliciesEnforced .Values.pods.fenceCheck }}
+{{- $pods = set $pods "fenceCheckImage" (include "jobwarden.image" .) }}
+{{- end }}
 {{- with .Values.pods.egressProxy }}
 {{- if .enabled }}
 {{- $host := printf "%s.%s.svc" (include "jobwarden.egressName" $) $.Release.Namespace }}

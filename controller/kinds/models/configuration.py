@@ -169,6 +169,10 @@ class Pods(Model):
         default=False,
         description="The network plug-in (CNI) of the cluster enforces NetworkPolicies, which nobody can ask it: without this word a contract that limits the network of Pods is not enforced, but refused.",
     )
+    fence_check_image: Image | None = Field(
+        None,
+        description="Image of jobwarden: a Pod whose network is limited begins with it, sees that the NetworkPolicy holds, and does not go on otherwise. Default: none, and the plug-in is trusted.",
+    )
     egress_proxy: EgressProxy | None = Field(
         None,
         description="The proxy through which Pods reach the hosts that their contract lists. Default: none, and such contracts are refused for Pods.",

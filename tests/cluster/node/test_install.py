@@ -105,6 +105,27 @@ def test_the_egress_proxy_lets_out_whoever_shows_a_pass_of_its_release(node: Nod
         assert '"run":"here/a-1"' in log
 
 
+def test_a_word_about_the_network_that_is_not_true_lets_no_job_out(node: Node) -> None:
+    """Nothing enforces NetworkPolicies here, whatever the values say: a run whose contract limits its network is not started, and says what can be reached; others run."""
+    with release(node, "claims") as one, a_namespace(node) as namespace:
+        one.install(
+            "database.sqlite.ephemeral=true", f"watch.namespaces={{{namespace}}}", "pods.networkPoliciesEnforced=true"
+        )
+        node.apply(
+            job("limited", schedule={"every": "24h"}, trustContract={"box": {"network": {"mode": "None"}}}),
+            job("free", schedule={"every": "24h"}),
+            namespace=namespace,
+        ).ok()
+        for name in ("limited", "free"):
+            one.wait_ready(name, namespace)
+            one.cli("trigger", name, "-n", namespace).ok()
+        one.wait_run("free", namespace, "Succeeded")
+        status = one.wait_run("limited", namespace, "Failed")["status"]
+        assert status["reason"] == "StartFailed"
+        assert "the fence of this Pod does not hold: 10.0.0.1:443 can be reached" in status["message"]
+        assert "networkPoliciesEnforced" in status["message"]
+
+
 _ASK = """
 import sys, time, urllib.error, urllib.request
 from pathlib import Path

@@ -123,6 +123,26 @@ def test_a_pod_without_a_network_can_be_told_by_its_label(target: Target) -> Non
     spec = JobSpec(target, executor=ExecutorKind.Kubernetes, image="i")
     shut = podspec.job(request(spec, box=PodBox(shut=True)), None, podspec.NO_NETWORK)["spec"]["template"]
     assert shut["metadata"]["labels"][podspec.NETWORK_LABEL] == podspec.NO_NETWORK
+    taken = podspec.tombstone(request(spec, box=PodBox(shut=True)), None)
+    assert podspec.is_tombstone(taken)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda one: type(one).__name__)
+def test_a_pod_behind_a_fence_begins_with_seeing_that_it_holds(target: Target) -> None:
+    """Before whatever else its author has it do, with as few rights as any; nowhere else, and not where nobody has said with which image."""
+    if isinstance(target, PodTarget):
+        body = target.template["spec"] | {"initContainers": [{"name": "own", "image": "i"}]}
+        target = PodTarget({"spec": body}, container=target.container)
+    spec = JobSpec(target, executor=ExecutorKind.Kubernetes, image="i")
+    checked = request(spec, box=PodBox(confined=True, shut=True, check_image="jobwarden:1"))
+    made = podspec.job(checked, None, podspec.NO_NETWORK)["spec"]["template"]
+    names = [one["name"] for one in made["spec"]["initContainers"]]
+    assert names == ["jobwarden-fence", *(["own"] if isinstance(target, PodTarget) else [])]
+    assert made["spec"]["initContainers"][0]["image"] == "jobwarden:1"
+    assert objections(made) == ()
+    for box, network in ((PodBox(shut=True), podspec.NO_NETWORK), (PodBox(check_image="jobwarden:1"), None)):
+        plain = podspec.job(request(spec, box=box), None, network)["spec"]["template"]["spec"]
+        assert "jobwarden-fence" not in [one["name"] for one in plain.get("initContainers", ())]
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda one: type(one).__name__)
