@@ -295,7 +295,8 @@ async def test_a_run_sees_its_files_and_they_are_gone_when_it_has_ended(
     run: Runner, private: PrivateFiles, place: Path, script: str, fields: dict[str, Any], then: Callable[[Any], Any]
 ) -> None:
     """After success, failure, a signal, cancel, timeout; with processes and files left behind."""
-    reading = 'cat "$CREDENTIALS_DIRECTORY/token"; stat -c " %a" "$CREDENTIALS_DIRECTORY/tls/deep/key"; '
+    # All of it at once: what ends a run comes as soon as it has printed something.
+    reading = 'echo "$(cat "$CREDENTIALS_DIRECTORY/token") $(stat -c %a "$CREDENTIALS_DIRECTORY/tls/deep/key")"; '
     result = await ended(run, with_files(run, private, reading + script, **fields), then)
     assert result.stdout == b"canary-token 400\n"
     assert [path.name for path in left_in(place)] == ["me"]
