@@ -13,6 +13,7 @@ longer than the longest needle with the breaks within it, and never a complete l
 """
 
 import re
+import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
@@ -32,27 +33,29 @@ _Span = tuple[int, int]
 
 
 class Needles:
-    """What to look for. Shared by the streams of a run; it only grows, on the thread that masks.
+    """What to look for. Shared by the streams of a run, on whatever threads; it only grows.
 
     How values may be written is thought out when there is text to look at: most runs print nothing.
     """
 
-    __slots__ = ("_by_head", "_known", "_needles", "_new", "_shorts")
+    __slots__ = ("_by_head", "_known", "_learning", "_needles", "_new", "_shorts")
 
     def __init__(self, needles: Mapping[bytes, frozenset[int]]) -> None:
         """`needles` are free of line breaks; with each the places where the value itself has one, as far as these are within its beginning."""
+        self._learning = threading.Lock()
         self._new: tuple[bytes, ...] = ()
         self._look_for(dict(needles))
 
     def _look_for(self, known: dict[bytes, frozenset[int]]) -> None:
-        self._known = known
-        self._needles = tuple((needle, needle[:_SURE], own) for needle, own in known.items())
-        self._by_head: dict[bytes, list[tuple[bytes, frozenset[int]]]] = {}
+        needles = tuple((needle, needle[:_SURE], own) for needle, own in known.items())
+        by_head: dict[bytes, list[tuple[bytes, frozenset[int]]]] = {}
         shorts: dict[bytes, set[frozenset[int]]] = {}
-        for needle, head, own in self._needles:
-            self._by_head.setdefault(head, []).append((needle, own))
+        for needle, head, own in needles:
+            by_head.setdefault(head, []).append((needle, own))
             for size in range(1, _SURE):
                 shorts.setdefault(head[:size], set()).add(own)
+        # Each is whole when it is put in its place: somebody may be looking with the one before.
+        self._known, self._needles, self._by_head = known, needles, by_head
         self._shorts = {beginning: tuple(owns) for beginning, owns in shorts.items()}
 
     @classmethod
@@ -67,7 +70,15 @@ class Needles:
 
     def add(self, *values: bytes) -> None:
         """Hide these as well, in all that comes from now on."""
-        self._new += values
+        with self._learning:
+            self._new += values
+
+    def _learn(self) -> None:
+        with self._learning:
+            if self._new:
+                self._look_for(_found(self._known, self._new))
+                # Only now: until then whoever looks has to wait.
+                self._new = ()
 
     def mask(self, data: bytes) -> bytes:
         """The whole of a text, masked. Pure."""
@@ -81,8 +92,7 @@ class Needles:
     def look(self, text: "_Text") -> tuple[list[_Span], int]:
         """Where needles are, in order, those that overlap as one; and where the part begins that more bytes could make a needle (the end, if none)."""
         if self._new:
-            self._look_for(_found(self._known, self._new))
-            self._new = ()
+            self._learn()
         joined, length = text.joined, len(text.joined)
         found: list[_Span] = []
         first = length

@@ -90,8 +90,7 @@ def socket_to_ask(url: str, environ: Mapping[str, str], uid: int) -> Path:
     """
     path = sqlite_file(url)
     owner = _owner(path) if uid == 0 and path is not None else None
-    if owner not in (None, 0):
-        assert owner is not None
+    if owner:
         for theirs in ({**environ, "XDG_RUNTIME_DIR": f"/run/user/{owner}"}, {}):
             found = control_socket(url, theirs, owner)
             if _owner(found.parent) == owner and found.exists():

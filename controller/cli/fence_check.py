@@ -17,7 +17,12 @@ def fence_check() -> None:
 
     Waits half a minute until the network plug-in has noticed the Pod, and ends with 1 where it lets the Pod out all the same.
     """
-    reached = fence.open_to(fence.surroundings(os.environ))
+    around = fence.surroundings(os.environ)
+    if not around:
+        raise Conflict(
+            "nothing is known here that a Pod with a network could reach, so its fence cannot be tried: is this a Pod?"
+        )
+    reached = fence.open_to(around, fence.PATIENCE)
     if reached is not None:
         error = Conflict(f"the fence of this Pod does not hold: {reached[0]}:{reached[1]} can be reached")
         error.add_note(

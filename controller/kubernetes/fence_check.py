@@ -28,17 +28,19 @@ def surroundings(environ: Mapping[str, str], resolvers: Path = _RESOLVERS) -> li
     return [*([(host, int(port))] if host else []), *found]
 
 
-def open_to(places: Iterable[Place], patience: timedelta = PATIENCE) -> Place | None:
-    """Wait until none of these can be reached, as long as that; the one that still can, None if the fence holds."""
+def open_to(places: Iterable[Place], patience: timedelta) -> Place | None:
+    """Wait until none of these can be reached, as long as that; the one that still can, None if the fence holds. Errors: ValueError where there is nothing to try."""
     known = list(places)
+    if not known:
+        raise ValueError
     until, missed = time.monotonic() + patience.total_seconds(), 0
     while True:
         reached = next((place for place in known if _reaches(place)), None)
         missed = 0 if reached is not None else missed + 1
         if missed == _ENOUGH:
             return None
-        if time.monotonic() >= until:
-            return reached or known[0]
+        if reached is not None and time.monotonic() >= until:
+            return reached
         time.sleep(_PAUSE_S)
 
 

@@ -173,10 +173,10 @@ def _prepare_file(path: Path, *, create: bool) -> None:
     except PermissionError as error:
         raise _closed(f"no way leads {_me()} to the database {path}") from error
     if there:
-        if not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
-            raise _closed(
-                f"the database {path} belongs to {of_uid(path.stat().st_uid).name}, and {_me()} may not use it"
-            )
+        owner = path.stat().st_uid
+        # Its own user may meet a file system that cannot be written, which SQLite tells.
+        if owner != os.geteuid() and not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
+            raise _closed(f"the database {path} belongs to {of_uid(owner).name}, and {_me()} may not use it")
         return
     if not create:
         raise StoreUnavailable(f"there is no database at {path}; start `jobwarden run` once, or give --db")

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import threading
 from textwrap import wrap
 from urllib.parse import quote, quote_plus
 
@@ -167,6 +168,31 @@ def test_most_tokens_are_written_in_one_way(token: str) -> None:
     found = encodings.forms(token.encode())
     assert token.encode() in found
     assert len(found) <= 9
+
+
+@pytest.mark.slow
+def test_many_threads_mask_with_what_is_learnt_meanwhile() -> None:
+    """Outputs are read on one thread while streams are masked on another: none of them looks with half of what there is."""
+    values = [b"canary-%05d" % number for number in range(300)]
+    needles = needles_of(values[0])
+    known = 1
+    missed: list[bytes] = []
+
+    def look() -> None:
+        while known < len(values):
+            asked = values[known - 1]
+            if asked in needles.mask(b"so it says " + asked + b" and more"):
+                missed.append(asked)
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for value in values[1:]:
+        needles.add(value)
+        known += 1
+    for thread in threads:
+        thread.join()
+    assert missed == []
 
 
 def test_a_secret_that_is_broken_over_lines_is_masked() -> None:
